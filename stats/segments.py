@@ -1,0 +1,82 @@
+"""Where something is large: the segments of rows with the highest mean of a target, found by a shallow tree."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from stats.interval import finite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Rows described by ``condition``: how many, and the mean of the target among them."""
+
+    condition: str
+    n: int
+    mean: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def worst_segments(
+    features: pd.DataFrame, target: ArrayLike, *, depth: int = 3, minimum_rows: int = 50, most: int = 5
+) -> tuple[Segment, ...]:
+    """Leaves of a regression tree over ``features``, largest mean of ``target`` first.
+
+    Numbers are split by value, text and categories by level (one-hot); missing numbers go where scikit-learn's tree
+    finds them better placed. Empty when there are fewer than twice ``minimum_rows`` rows. A description, not a test.
+    """
+    from sklearn.tree import DecisionTreeRegressor
+
+    values = finite(target, "target")
+    if len(values) < 2 * minimum_rows or features.empty:
+        return ()
+    columns = _numeric(features)
+    tree = DecisionTreeRegressor(max_depth=depth, min_samples_leaf=minimum_rows, random_state=0)
+    tree.fit(columns.to_numpy(), values)
+    leaf = tree.apply(columns.to_numpy())
+    conditions = _conditions(tree.tree_, list(columns.columns))
+    segments = [
+        Segment(conditions[node], int((leaf == node).sum()), float(values[leaf == node].mean()))
+        for node in np.unique(leaf)
+    ]
+    return tuple(sorted(segments, key=lambda segment: segment.mean, reverse=True)[:most])
+
+
+def _numeric(features: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    text = [name for name in features.columns if not pd.api.types.is_numeric_dtype(features[name])]
+    encoded = pd.get_dummies(features, columns=text, prefix_sep=" = ", dtype=float)
+    return encoded.astype(np.float64)
+
+
+def _conditions(tree: Any, names: list[str]) -> dict[int, str]:
+    """The path to each leaf in words."""
+    found: dict[int, str] = {}
+    waiting: list[tuple[int, tuple[str, ...]]] = [(0, ())]
+    while waiting:
+        node, path = waiting.pop()
+        left, right = int(tree.children_left[node]), int(tree.children_right[node])
+        if left == right:
+            found[node] = " and ".join(path) or "all rows"
+            continue
+        name, limit = names[int(tree.feature[node])], float(tree.threshold[node])
+        below, above = _words(name, limit)
+        waiting += [(left, (*path, below)), (right, (*path, above))]
+    return found
+
+
+def _words(name: str, limit: float) -> tuple[str, str]:
+    if " = " in name:
+        column, level = name.split(" = ", 1)
+        return f"{column} is not {level}", f"{column} is {level}"
+    return f"{name} ≤ {limit:.4g}", f"{name} > {limit:.4g}"
