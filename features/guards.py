@@ -1,0 +1,32 @@
+"""What the database refuses in the feature store."""
+
+from audit.guards import Guard, append_only, frozen, never_deleted
+
+# A version's content hash covers where its sources lie and how they tell time, so these may not change under it.
+_SOURCE_COLUMNS = ("name", "uri", "event_timestamp", "created_timestamp")
+_SOURCE_SAME = " AND ".join(f'OLD."{column}" = NEW."{column}"' for column in _SOURCE_COLUMNS)
+_SOURCE_UNUSED = 'NOT EXISTS (SELECT 1 FROM features_featureviewversion_sources WHERE datasource_id = OLD."id")'
+
+GUARDS = (
+    frozen("features_entity", ("name", "join_keys")),
+    frozen("features_featureview", ("name", "entity_id")),
+    Guard(
+        "guard_features_datasource_meaning",
+        "features_datasource",
+        "UPDATE",
+        "features_datasource: a view version reads this source; where it lies and its times can not be changed",
+        f"({_SOURCE_SAME}) OR {_SOURCE_UNUSED}",
+    ),
+    frozen(
+        "features_featureviewversion",
+        (
+            "view_id", "number", "expression", "features", "event_timestamp", "known_at", "ttl", "cadence", "lookback",
+            "content_hash",
+        ),
+    ),
+    *never_deleted("features_featureviewversion"),
+    *append_only("features_featureviewversion_sources"),
+    *append_only("features_featureservice"),
+    *append_only("features_featureservicefeature"),
+    *append_only("features_dataset"),
+)  # fmt: skip

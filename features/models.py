@@ -1,0 +1,277 @@
+"""The feature store's nouns: what is known, where it comes from, how a value is computed, who consumes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import Q
+
+from audit.models import Stateful
+
+SLUG = RegexValidator(r"^[a-z][a-z0-9_-]*$", "Lower-case letters, digits, '-' and '_', starting with a letter.")
+
+
+class Entity(models.Model):
+    """What a feature describes, and the join keys that identify one."""
+
+    name = models.CharField(max_length=60, unique=True, validators=[SLUG])
+    join_keys = models.JSONField(help_text='Column names that together identify one, such as ["origin", "carrier"].')
+    description = models.TextField(blank=True)
+
+    class Meta:
+        verbose_name_plural = "entities"
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class DataSource(models.Model):
+    """A table of raw events: where it lies, when a row happened and when it arrived."""
+
+    name = models.CharField(max_length=60, unique=True, validators=[SLUG])
+    description = models.TextField(blank=True)
+    uri = models.CharField(max_length=500, help_text="Parquet file, folder or glob below the data root.")
+    event_timestamp = models.CharField(max_length=60, help_text="Column that says when a row happened (UTC).")
+    created_timestamp = models.CharField(
+        max_length=60, blank=True, help_text="Column that says when a row arrived. A row is invisible before that."
+    )
+    freshness = models.DurationField(
+        null=True, blank=True, help_text="Promise: the newest arrived row is never older than this."
+    )
+    owner = models.ForeignKey(Group, on_delete=models.PROTECT, related_name="+", help_text="Who keeps the promise.")
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class FeatureView(models.Model):
+    """A group of features of one entity, computed by one expression; its versions hold the meaning."""
+
+    name = models.CharField(max_length=60, unique=True, validators=[SLUG])
+    entity = models.ForeignKey(Entity, on_delete=models.PROTECT, related_name="views")
+    description = models.TextField(blank=True)
+    owner = models.ForeignKey(Group, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ViewState(models.TextChoices):
+    DRAFT = "draft"
+    PUBLISHED = "published"
+    DEPRECATED = "deprecated"
+    RETIRED = "retired"
+
+
+class FeatureViewVersion(Stateful):
+    """One immutable meaning of a feature view. Models pin versions; a change of meaning is a new version."""
+
+    STATES = ViewState
+    TRANSITIONS: ClassVar[Mapping[str, frozenset[str]]] = {
+        ViewState.DRAFT: frozenset({ViewState.PUBLISHED, ViewState.RETIRED}),
+        ViewState.PUBLISHED: frozenset({ViewState.DEPRECATED}),
+        ViewState.DEPRECATED: frozenset({ViewState.RETIRED, ViewState.PUBLISHED}),
+    }
+    NOUN = "feature_view_version"
+
+    view = models.ForeignKey(FeatureView, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    expression = models.TextField(help_text="One SELECT over the sources, giving join keys, times and features.")
+    sources = models.ManyToManyField(DataSource, related_name="view_versions")
+    features = models.JSONField(help_text="List of {name, dtype, description}.")
+    event_timestamp = models.CharField(max_length=60, default="event_timestamp")
+    known_at = models.CharField(max_length=60, default="known_at", help_text="When a value was really known.")
+    ttl = models.DurationField(null=True, blank=True, help_text="A value older than this is not served: null instead.")
+    cadence = models.DurationField(
+        null=True, blank=True, help_text="Materialization interval; training sees values as of these instants too."
+    )
+    lookback = models.DurationField(
+        null=True, blank=True, help_text="How far back the expression looks in its sources."
+    )
+    content_hash = models.CharField(max_length=64, help_text="SHA-256 over everything that can change a value.")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["view", "number"], name="view_version_number_once"),
+            models.UniqueConstraint(fields=["view", "content_hash"], name="view_version_meaning_once"),
+            models.CheckConstraint(condition=Q(state__in=ViewState.values), name="view_version_state_known"),
+        ]
+        ordering: ClassVar = ["view__name", "-number"]
+
+    def __str__(self) -> str:
+        return f"{self.view.name}@{self.number}"
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(feature["name"] for feature in self.features)
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Each feature's type name (``features.meaning.TYPES``), in the version's order."""
+        return {feature["name"]: feature["dtype"] for feature in self.features}
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the online store is kept up to date with it: what is deprecated still serves those that pin it."""
+        return self.state in (ViewState.PUBLISHED, ViewState.DEPRECATED)
+
+
+class FeatureService(models.Model):
+    """A named, pinned list of features that a model consumes. A changed list is a new number."""
+
+    name = models.CharField(max_length=60, validators=[SLUG])
+    number = models.PositiveIntegerField()
+    description = models.TextField(blank=True)
+    owner = models.ForeignKey(Group, on_delete=models.PROTECT, related_name="+")
+    request_features = models.JSONField(
+        default=list, blank=True, help_text="Columns that come with the request itself, in order."
+    )
+    content_hash = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["name", "number"], name="service_number_once"),
+            models.UniqueConstraint(fields=["name", "content_hash"], name="service_content_once"),
+        ]
+        ordering: ClassVar = ["name", "-number"]
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.number}"
+
+    def pinned(self) -> list[FeatureServiceFeature]:
+        """Its features in the order of the vector, with view versions, views and entities; read once per object."""
+        if "features" not in getattr(self, "_prefetched_objects_cache", {}):
+            related = FeatureServiceFeature.objects.select_related("view_version__view__entity")
+            models.prefetch_related_objects([self], models.Prefetch("features", related))
+        return list(self.features.all())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the feature store adds to a request, in order."""
+        return tuple(feature.column for feature in self.pinned())
+
+    @property
+    def vector(self) -> tuple[str, ...]:
+        """All columns that a model of this service gets, in order: those of the request, then the store's."""
+        return (*self.request_features, *self.columns)
+
+
+class FeatureServiceFeature(models.Model):
+    """One pinned feature of a service, at its fixed position in the vector."""
+
+    service = models.ForeignKey(FeatureService, on_delete=models.CASCADE, related_name="features")
+    view_version = models.ForeignKey(FeatureViewVersion, on_delete=models.PROTECT, related_name="used_in")
+    feature = models.CharField(max_length=60)
+    position = models.PositiveIntegerField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["service", "position"], name="service_position_once"),
+            models.UniqueConstraint(fields=["service", "view_version", "feature"], name="service_feature_once"),
+        ]
+        ordering: ClassVar = ["position"]
+
+    def __str__(self) -> str:
+        return self.column
+
+    @property
+    def column(self) -> str:
+        """The feature's column name in a dataset and in the served vector."""
+        return f"{self.view_version.view.name}__{self.feature}"
+
+
+class Materialization(models.Model):
+    """One run that brought a view version's newest known values to the online store."""
+
+    view_version = models.ForeignKey(FeatureViewVersion, on_delete=models.PROTECT, related_name="materializations")
+    up_to = models.DateTimeField(help_text="Values known at or before this instant are in the store.")
+    after = models.DateTimeField(null=True, blank=True, help_text="The instant of the run before.")
+    rows = models.PositiveIntegerField()
+    newest = models.DateTimeField(null=True, blank=True, help_text="Event time of the newest value written so far.")
+    finished_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["view_version", "up_to"], name="materialization_once_per_instant")
+        ]
+        ordering: ClassVar = ["-up_to"]
+
+    def __str__(self) -> str:
+        return f"{self.view_version} up to {self.up_to:%Y-%m-%d %H:%M}"
+
+
+class OnlineValue(models.Model):
+    """The online store in the portal's own database: the newest known values of one entity in one view version."""
+
+    view_version = models.ForeignKey(FeatureViewVersion, on_delete=models.CASCADE, related_name="+")
+    entity_key = models.CharField(max_length=200, help_text="Join key values, joined by '|'.")
+    event_timestamp = models.DateTimeField()
+    known_at = models.DateTimeField()
+    values = models.JSONField(help_text="Feature values in the view version's order.")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["view_version", "entity_key"], name="online_value_once_per_entity")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.view_version_id}:{self.entity_key}"
+
+
+class Dataset(models.Model):
+    """A training dataset: the point-in-time join of a feature service to an entity frame, snapshotted."""
+
+    service = models.ForeignKey(FeatureService, on_delete=models.PROTECT, related_name="datasets")
+    purpose = models.CharField(max_length=40, help_text="training or holdout.")
+    uri = models.CharField(max_length=500, help_text="Parquet file below the data root.")
+    digest = models.CharField(
+        max_length=64, unique=True, help_text="SHA-256 over the full content and its definitions."
+    )
+    label = models.CharField(max_length=60)
+    timestamp = models.CharField(max_length=60, help_text="Column with the asked time.")
+    rows = models.PositiveIntegerField()
+    time_from = models.DateTimeField(null=True, blank=True)
+    time_to = models.DateTimeField(null=True, blank=True)
+    as_of = models.DateTimeField(help_text="Nothing that arrived after this instant is in it.")
+    engine = models.CharField(max_length=60, help_text="Engine and version that computed it.")
+    profile = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField()
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.service} {self.purpose} {self.digest[:12]}"
+
+
+class ConsistencyCheck(models.Model):
+    """Served values against the values recomputed offline for the same instant."""
+
+    view_version = models.ForeignKey(FeatureViewVersion, on_delete=models.PROTECT, related_name="consistency_checks")
+    at = models.DateTimeField()
+    cells = models.PositiveIntegerField()
+    differing = models.PositiveIntegerField()
+    examples: Any = models.JSONField(default=list, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-at"]
+
+    def __str__(self) -> str:
+        return f"{self.view_version}: {self.differing} of {self.cells} differ"

@@ -1,0 +1,121 @@
+"""Cells between Arrow and the stores."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features import cells
+from features.meaning import TYPES
+
+
+def keys(**columns: list[Any]) -> list[str | None]:
+    return cells.entity_keys(pa.table(columns), list(columns))
+
+
+def test_entity_keys__several_columns__are_joined_in_order() -> None:
+    assert keys(carrier=["UA"], flight=[12]) == ["UA|12"]
+
+
+def test_entity_keys__one_part_null__is_none() -> None:
+    assert keys(carrier=["UA", None], origin=[None, "EWR"]) == [None, None]
+
+
+@given(st.lists(st.tuples(st.text("a|\\b"), st.text("a|\\b")), unique=True, min_size=1))
+def test_entity_keys__bars_and_backslashes_inside_values__stay_different(pairs: list[tuple[str, str]]) -> None:
+    made = keys(left=[left for left, _ in pairs], right=[right for _, right in pairs])
+    assert len(set(made)) == len(pairs)
+
+
+@pytest.mark.parametrize("value", ["x" * 201, "nul\0inside"])
+def test_entity_keys__what_the_column_can_not_hold__is_hashed(value: str) -> None:
+    (key,) = keys(name=[value])
+    assert key is not None
+    assert key.startswith("sha256:")
+    assert len(key) <= cells.LONGEST_KEY
+
+
+def test_entity_keys__dictionary_columns_and_times__equal_the_plain_ones() -> None:
+    moment = datetime(2013, 4, 1, tzinfo=UTC)
+    dictionary = pa.table(
+        {"a": pa.array(["x"]).dictionary_encode(), "b": pa.array([moment], pa.timestamp("ns", "UTC"))}
+    )
+    plain = pa.table({"a": ["x"], "b": pa.array([moment], pa.timestamp("us"))})
+    assert cells.entity_keys(dictionary, ["a", "b"]) == cells.entity_keys(plain, ["a", "b"])
+
+
+def test_conform__not_finite__is_null() -> None:
+    column = pa.chunked_array([[1.5, math.nan, math.inf, -math.inf, None]])
+    assert cells.conform(column, "float64").to_pylist() == [1.5, None, None, None, None]
+
+
+def test_conform__text_with_a_nul__is_null() -> None:
+    assert cells.conform(pa.chunked_array([["a", "b\0", None]]), "string").to_pylist() == ["a", None, None]
+
+
+def test_conform__value_that_does_not_fit__is_refused() -> None:
+    with pytest.raises(pa.ArrowInvalid):
+        cells.conform(pa.chunked_array([[1.5]]), "int64")
+
+
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "float64": st.floats(allow_nan=False, allow_infinity=False),
+    "int64": st.integers(-(2**63), 2**63 - 1),
+    "string": st.text(st.characters(exclude_categories=["Cs"])),
+    "bool": st.booleans(),
+    "timestamp": st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),
+}
+
+
+@pytest.mark.parametrize("dtype", VALUES)
+@given(data=st.data())
+def test_decoded__what_was_encoded__comes_back_exactly(dtype: str, data: st.DataObject) -> None:
+    values = data.draw(st.lists(st.none() | VALUES[dtype], max_size=5))
+    table = pa.table({"x": pa.array(values, TYPES[dtype])})
+    stored = [json.loads(text)[0] for text in cells.encoded(table, {"x": dtype})]
+    assert cells.decoded(stored, dtype).to_pylist() == values
+
+
+def test_decoded__whole_float_that_a_database_gives_back_as_integer__is_a_float() -> None:
+    assert cells.decoded([10**22, 1], "float64").to_pylist() == [1e22, 1.0]
+
+
+def test_differing__nulls_and_values__only_unequal_cells() -> None:
+    left, right = pa.chunked_array([[1.0, None, 2.0, None]]), pa.chunked_array([[1.0, None, 3.0, 4.0]])
+    assert cells.differing(left, right).tolist() == [False, False, True, True]
+
+
+def test_table_digest__other_chunks_and_slices__is_the_same() -> None:
+    table = pa.table({"a": [1.0, None, 3.0], "b": ["x", None, "z"], "c": [True, False, None]})
+    pieces = pa.concat_tables([table.slice(0, 1), table.slice(1, 2)])
+    assert cells.table_digest(pieces) == cells.table_digest(table)
+
+
+OTHER_TABLES = {
+    "value": {"a": [1.0, 2.0], "b": ["xy", "z"]},
+    "null": {"a": [1.0, None], "b": ["xy", "z"]},
+    "order of rows": {"a": [3.0, 1.0], "b": ["z", "xy"]},
+    "order of columns": {"b": ["xy", "z"], "a": [1.0, 3.0]},
+    "name": {"c": [1.0, 3.0], "b": ["xy", "z"]},
+    "type": {"a": [1, 3], "b": ["xy", "z"]},
+    "where texts end": {"a": [1.0, 3.0], "b": ["x", "yz"]},
+    "one row less": {"a": [1.0], "b": ["xy"]},
+}
+
+
+@pytest.mark.parametrize("change", OTHER_TABLES)
+def test_table_digest__any_difference__is_another(change: str) -> None:
+    table = pa.table({"a": [1.0, 3.0], "b": ["xy", "z"]})
+    assert cells.table_digest(pa.table(OTHER_TABLES[change])) != cells.table_digest(table)
+
+
+def test_table_digest__null_against_zero_and_empty_text__differ() -> None:
+    nulls = pa.table({"a": pa.array([None], pa.float64()), "b": pa.array([None], pa.string())})
+    assert cells.table_digest(nulls) != cells.table_digest(pa.table({"a": [0.0], "b": [""]}))
