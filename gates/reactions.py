@@ -1,0 +1,31 @@
+"""What the gates do by themselves when something happened (``mlops.reactions`` says which event calls what)."""
+
+from __future__ import annotations
+
+from audit.models import Event
+from audit.trail import Service
+from gates.actions import begin_if_complete, in_force, open_run
+from gates.models import Evidence, GateRun, GateRunState
+from registry.models import ModelVersion
+
+GATES = Service("gates")
+
+
+def open_gate_run(event: Event) -> None:
+    """A version was registered: judge it. Without a policy it can not be (``gates.standing`` says so)."""
+    version = ModelVersion.objects.select_related("registered_model").get(pk=event.subject_id)
+    if version.gate_runs.exists() or in_force(version.registered_model) is None:
+        return
+    open_run(version, actor=GATES, reason=f"{version} was registered.", now=event.at)
+
+
+def begin_waiting_runs(event: Event) -> None:
+    """Evidence came in: begin the runs that waited for nothing else."""
+    evidence = Evidence.objects.get(pk=event.subject_id)
+    waiting = GateRun.objects.filter(
+        state=GateRunState.OPEN,
+        registered_model=evidence.registered_model,
+        version__code_digest=evidence.code_digest,
+    )
+    for run in waiting.select_related("version", "policy", "registered_model"):
+        begin_if_complete(run, actor=GATES, now=event.at)

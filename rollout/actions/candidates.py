@@ -1,0 +1,268 @@
+"""A candidate's way: proposed, shadow, canary step by step, and how it ended.
+
+Each verb locks the rollout's row and refuses when it is no longer as the caller read it (state or step): of two people,
+or a person and the machine, one wins and the other is told.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from audit.errors import Conflict, GateNotPassed, InvalidInput, TransitionError
+from audit.models import Event
+from audit.trail import Actor, Service, record
+from gates.actions import in_force
+from gates.models import GateRun, GateRunState
+from registry.actions import crown
+from registry.duties import require
+from registry.models import Duty, ModelVersion
+from rollout.actions.routes import NO_CANDIDATE, reroute
+from rollout.assignment import salt_for
+from rollout.models import ACTIVE, Endpoint, Rollout, RolloutState, Route
+from rollout.plan import RolloutPlan, plan_for
+
+HELD = "rollout.held"
+
+
+def propose(version: ModelVersion, *, gate_run: GateRun, actor: Actor, reason: str, now: datetime) -> list[Rollout]:
+    """Put a version that passed its gates before each endpoint of its model; the rollouts that wait there now.
+
+    Idempotent per gate run. Endpoints that this version serves already are left out. Raises GateNotPassed when the gate
+    run is not a pass of this version under the policy in force (the database would refuse the row as well).
+    """
+    require(actor, version.registered_model, Duty.DATA_SCIENCE, Duty.PRODUCT)
+    _check_gates(version, gate_run)
+    if not version.is_scorable:
+        raise Conflict(f"{version} can not be scored here: its artifact is {version.load_class}.")
+    endpoints = Endpoint.objects.filter(registered_model=version.registered_model).exclude(route__champion=version)
+    with transaction.atomic():
+        return [_propose_at(endpoint, version, gate_run, actor, reason, now) for endpoint in endpoints]
+
+
+def _propose_at(
+    endpoint: Endpoint, version: ModelVersion, gate_run: GateRun, actor: Actor, reason: str, now: datetime
+) -> Rollout:
+    rollout, created = Rollout.objects.get_or_create(
+        endpoint=endpoint,
+        gate_run=gate_run,
+        defaults={
+            "registered_model": version.registered_model,
+            "version": version,
+            "state": RolloutState.PENDING,
+            "state_reason": reason,
+            "state_since": now,
+            "plan": plan_of(endpoint).model_dump(mode="json"),
+            "salt": salt_for(endpoint.name, gate_run=gate_run.pk),
+            "created_at": now,
+        },
+    )
+    if created:
+        data = {"gate_run": gate_run.pk, "version": version.number, "endpoint": endpoint.name}
+        record("rollout.proposed", rollout, actor=actor, reason=reason, data=data)
+    return rollout
+
+
+def start(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
+    """Let a waiting candidate begin: in shadow, or, where nothing serves the endpoint yet, as its first champion.
+
+    Raises GateNotPassed when a newer policy is in force, Conflict when another rollout is active on the endpoint.
+    """
+    require(actor, rollout.registered_model, Duty.DATA_SCIENCE, Duty.PLATFORM, Duty.PRODUCT)
+    _check_gates(rollout.version, rollout.gate_run)
+    with transaction.atomic():
+        lock(rollout)
+        route = Route.objects.select_for_update().get(endpoint=rollout.endpoint)
+        if route.champion_id is None:
+            _check_nothing_active(rollout)
+            why = f"Nothing serves {rollout.endpoint} yet, so there is nothing to compare with: passed gates suffice."
+            _promote(rollout, actor=actor, reason=f"{why} {reason}".strip(), now=now, data={"first": True})
+        else:
+            _start_shadow(rollout, route, actor, reason, now)
+
+
+def _start_shadow(rollout: Rollout, route: Route, actor: Actor, reason: str, now: datetime) -> None:
+    plan = plan_of(rollout.endpoint).model_dump(mode="json")
+    fields: dict[str, Any] = {"incumbent": route.champion, "plan": plan, "shadow_since": now, "step_since": now}
+    try:
+        with transaction.atomic():
+            rollout.move(
+                RolloutState.SHADOW, actor=actor, reason=reason, data=_facts(rollout, route.champion), **fields
+            )
+    except IntegrityError as problem:
+        rollout.refresh_from_db()
+        _check_nothing_active(rollout)
+        raise Conflict(f"{rollout} was refused by the database: {problem}") from problem
+    _send_traffic(rollout, now=now)
+
+
+def advance(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
+    """From the shadow to the first canary step, or to the next one."""
+    _check_may_decide(rollout, actor)
+    with transaction.atomic():
+        lock(rollout)
+        step, plan = rollout.step + 1, RolloutPlan.model_validate(rollout.plan)
+        if step > len(plan.canary.steps):
+            raise TransitionError(f"{rollout} is at its last step: it can only be promoted.")
+        share = plan.step(step).share
+        fields: dict[str, Any] = {"step": step, "step_since": now, "canary_since": rollout.canary_since or now}
+        facts = {**_facts(rollout, rollout.incumbent), "step": step, "share": share}
+        rollout.move(RolloutState.CANARY, actor=actor, reason=reason, data=facts, **fields)
+        _send_traffic(rollout, now=now)
+
+
+def promote(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
+    """The candidate becomes the endpoint's and the model's champion."""
+    _check_may_decide(rollout, actor)
+    with transaction.atomic():
+        lock(rollout)
+        if not RolloutPlan.model_validate(rollout.plan).is_last(rollout.step):
+            raise TransitionError(f"{rollout} has not reached its last canary step: it can not be promoted.")
+        _promote(rollout, actor=actor, reason=reason, now=now, data={})
+
+
+def _promote(rollout: Rollout, *, actor: Actor, reason: str, now: datetime, data: dict[str, Any]) -> None:
+    facts = {**_facts(rollout, rollout.incumbent), **data}
+    rollout.move(RolloutState.PROMOTED, actor=actor, reason=reason, data=facts, ended_at=now)
+    reroute(rollout.endpoint, now=now, champion=rollout.version, **NO_CANDIDATE)
+    crown(rollout.version, actor=actor, reason=reason, now=now)
+
+
+def roll_back(
+    rollout: Rollout, *, actor: Actor, reason: str, now: datetime, data: dict[str, Any] | None = None
+) -> None:
+    """Take the candidate off the traffic because it is worse; the champion answers everybody again."""
+    require(actor, rollout.registered_model, Duty.DATA_SCIENCE, Duty.PLATFORM)
+    _end(rollout, RolloutState.ROLLED_BACK, actor=actor, reason=reason, now=now, data=data)
+
+
+def abort(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
+    """End a rollout at any stage because somebody decided so; the champion answers everybody again."""
+    require(actor, rollout.registered_model, Duty.DATA_SCIENCE, Duty.PLATFORM)
+    _end(rollout, RolloutState.ABORTED, actor=actor, reason=_said(reason), now=now)
+
+
+def end_all(endpoint: Endpoint, *, actor: Actor, reason: str, now: datetime) -> None:
+    """Abort everything that waits or runs on an endpoint (part of a product decision that checked its own duty)."""
+    for rollout in Rollout.objects.filter(endpoint=endpoint, state__in=[RolloutState.PENDING, *ACTIVE]):
+        _end(rollout, RolloutState.ABORTED, actor=actor, reason=reason, now=now)
+
+
+def _end(
+    rollout: Rollout, to: str, *, actor: Actor, reason: str, now: datetime, data: dict[str, Any] | None = None
+) -> None:
+    with transaction.atomic():
+        lock(rollout)
+        had_traffic = rollout.is_active
+        facts = {**_facts(rollout, rollout.incumbent), "stage": rollout.state, "step": rollout.step, **(data or {})}
+        rollout.move(to, actor=actor, reason=reason, data=facts, ended_at=now)
+        if had_traffic:
+            reroute(rollout.endpoint, now=now, **NO_CANDIDATE)
+
+
+def pause(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
+    """Take the candidate off the traffic for a while; nothing is judged meanwhile."""
+    require(actor, rollout.registered_model, Duty.DATA_SCIENCE, Duty.PLATFORM)
+    with transaction.atomic():
+        lock(rollout)
+        rollout.move(RolloutState.PAUSED, actor=actor, reason=_said(reason), paused_in=rollout.state)
+        reroute(rollout.endpoint, now=now, **NO_CANDIDATE)
+
+
+def resume(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
+    """Go on where it was paused, with the same share for the same entities; the step's minimum time starts again."""
+    require(actor, rollout.registered_model, Duty.DATA_SCIENCE, Duty.PLATFORM)
+    with transaction.atomic():
+        lock(rollout)
+        if rollout.state != RolloutState.PAUSED:
+            raise TransitionError(f"{rollout} is {rollout.state}, not paused.")
+        rollout.move(
+            rollout.paused_in, actor=actor, reason=_said(reason), event="rollout.resumed", paused_in="", step_since=now
+        )
+        _send_traffic(rollout, now=now)
+
+
+def hold(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> Event | None:
+    """Say, once per stage, that the horizon has passed undecided; the state stays and a person decides."""
+    said = Event.objects.about(rollout).filter(name=HELD, data__stage=rollout.state)
+    if said.exists():
+        return None
+    data = {**_facts(rollout, rollout.incumbent), "stage": rollout.state, "step": rollout.step}
+    return record(HELD, rollout, actor=actor, reason=reason, data=data)
+
+
+def plan_of(endpoint: Endpoint) -> RolloutPlan:
+    """The plan in force for an endpoint now."""
+    return plan_for(endpoint.registered_model.tier, endpoint.plan)
+
+
+def _send_traffic(rollout: Rollout, *, now: datetime) -> None:
+    """Route as the rollout's state and step say."""
+    canary = rollout.state == RolloutState.CANARY
+    reroute(
+        rollout.endpoint,
+        now=now,
+        candidate=rollout.version,
+        rollout=rollout,
+        stage=rollout.state,
+        share=RolloutPlan.model_validate(rollout.plan).step(rollout.step).share if canary else 0.0,
+        step=rollout.step if canary else 0,
+        salt=rollout.salt,
+    )
+
+
+def lock(rollout: Rollout) -> None:
+    """Nobody else changes this rollout until the transaction ends; refuse when somebody has since it was read."""
+    now = Rollout.objects.select_for_update().only("state", "step").get(pk=rollout.pk)
+    if (now.state, now.step) != (rollout.state, rollout.step):
+        raise TransitionError(
+            f"{rollout} is {now.state} (step {now.step}), no longer {rollout.state} (step {rollout.step}): "
+            "somebody was faster."
+        )
+
+
+def overtaken(rollout: Rollout) -> TransitionError:
+    """What somebody is told who looked at a rollout at the same time as another."""
+    return TransitionError(f"{rollout} was looked at by somebody else meanwhile.")
+
+
+def _check_gates(version: ModelVersion, gate_run: GateRun) -> None:
+    if gate_run.version_id != version.pk or gate_run.state != GateRunState.PASSED:
+        raise GateNotPassed(
+            f"{gate_run} is {gate_run.state}: only a version that passed every gate may enter a rollout."
+        )
+    policy = in_force(version.registered_model)
+    if policy is None or gate_run.policy_id != policy.pk:
+        raise GateNotPassed(f"{gate_run} was judged by {gate_run.policy}; {policy} is in force: run the gates again.")
+
+
+def _check_nothing_active(rollout: Rollout) -> None:
+    other = Rollout.objects.filter(endpoint=rollout.endpoint, state__in=ACTIVE).exclude(pk=rollout.pk).first()
+    if other is not None:
+        raise Conflict(f"{other} is {other.state}: one candidate at a time per endpoint.")
+
+
+def _check_may_decide(rollout: Rollout, actor: Actor) -> None:
+    """The rules take the steps; the product owner may, when they are undecided beyond the horizon."""
+    if isinstance(actor, Service):
+        return
+    require(actor, rollout.registered_model, Duty.PRODUCT)
+    if not rollout.is_held:
+        raise Conflict(f"{rollout} is not held: its plan decides the next step. It can be paused or aborted.")
+
+
+def _said(reason: str) -> str:
+    if not reason.strip():
+        raise InvalidInput({"reason": "Say why: this is the record of the decision."})
+    return reason
+
+
+def _facts(rollout: Rollout, incumbent: ModelVersion | None) -> dict[str, Any]:
+    """What an event about a rollout always says."""
+    return {
+        "endpoint": rollout.endpoint.name,
+        "version": rollout.version.number,
+        "incumbent": incumbent.number if incumbent else None,
+    }

@@ -1,0 +1,68 @@
+"""Write a look down and do what it concludes, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from audit.trail import Actor
+from rollout.actions import candidates
+from rollout.judge import FAILED, Kind, Look, Measured
+from rollout.models import AnalysisRun, Measurement, Rollout
+
+
+def record_look(rollout: Rollout, look: Look, *, actor: Actor, now: datetime) -> AnalysisRun:
+    """The look as an analysis run with its measurements, and its consequence: a step, promotion, roll-back or hold.
+
+    Raises TransitionError when the rollout has moved since ``rollout`` was read, or somebody else looked meanwhile:
+    then this look describes what is no longer there, and nothing is written.
+    """
+    with transaction.atomic():
+        candidates.lock(rollout)
+        if rollout.analyses.count() + 1 != look.number:
+            raise candidates.overtaken(rollout)
+        analysis = AnalysisRun.objects.create(
+            rollout=rollout,
+            number=look.number,
+            stage=look.stage,
+            step=look.step,
+            at=now,
+            conclusion=look.conclusion.kind,
+            summary=look.conclusion.summary,
+            candidate_rows=look.candidate_rows,
+            incumbent_rows=look.incumbent_rows,
+            detail=dict(look.detail),
+        )
+        Measurement.objects.bulk_create([Measurement(analysis=analysis, **_fields(each)) for each in look.measured])
+        _carry_out(rollout, look, actor, now)
+    return analysis
+
+
+def _carry_out(rollout: Rollout, look: Look, actor: Actor, now: datetime) -> None:
+    reason = look.conclusion.summary
+    match look.conclusion.kind:
+        case Kind.ADVANCE:
+            candidates.advance(rollout, actor=actor, reason=reason, now=now)
+        case Kind.PROMOTE:
+            candidates.promote(rollout, actor=actor, reason=reason, now=now)
+        case Kind.ROLL_BACK:
+            candidates.roll_back(rollout, actor=actor, reason=reason, now=now, data=_harm(look))
+        case Kind.HOLD:
+            candidates.hold(rollout, actor=actor, reason=reason, now=now)
+        case Kind.WAIT:
+            pass
+
+
+def _harm(look: Look) -> dict[str, Any]:
+    """What a roll-back's event says: the metrics that failed, and where the candidate lost most."""
+    failed = [each.metric for each in look.measured if each.guards and each.verdict == FAILED]
+    return {"look": look.number, "failed": failed, "segments": look.detail.get("loss", [])}
+
+
+def _fields(measured: Measured) -> dict[str, Any]:
+    fields = asdict(measured)
+    del fields["guards"]
+    return fields

@@ -1,0 +1,156 @@
+"""Append-only rows in Parquet files, one folder per day: what the prediction log, outcomes and shadow scores lie in.
+
+Many processes append at once without locks: each writes a file of its own and renames it into place, so a reader sees
+a file whole or not at all. A process killed while writing leaves a ``.tmp`` file that nobody reads. Rows survive the
+death of the process (they are in the page cache), not a power cut. Rows with one key count once, whoever repeats them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+TIME = pa.timestamp("us", tz="UTC")
+_ENDING = ".parquet"
+_ATTEMPTS = 5  # a reader meets a compaction at most once per day folder and try
+
+
+@dataclass(frozen=True)
+class DayFiles:
+    """Rows below ``folder/YYYY-MM-DD``, filed by the UTC day of column ``at``; ``key`` identifies a row.
+
+    ``schema`` holds the columns that every row has; a table may bring more. Columns that only some files have are null
+    elsewhere.
+    """
+
+    folder: Path
+    schema: pa.Schema
+    key: str
+    at: str
+
+    def append(self, table: pa.Table) -> None:
+        """Write ``table``; when this returns, every later reader sees its rows.
+
+        Raises ValueError when a column of the schema is missing or ``at`` or the key holds nulls.
+        """
+        if not table.num_rows:
+            return
+        whole = self._conforming(table)
+        days = whole[self.at].cast(pa.date32())
+        for day in pc.unique(days).to_pylist():
+            _write(self._day(day), whole.filter(pc.equal(days, day)))
+
+    def read(self, *, since: datetime, until: datetime, columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows with ``since`` <= at < ``until``, the first written of each key, in no promised order.
+
+        ``columns`` limits what is read (key and time are always there); one that no file has comes as nulls.
+        """
+        parts = [part for day in _days(since, until) for part in self._parts(day, columns)]
+        table = pa.concat_tables([self._empty(columns), *parts], promote_options="permissive")
+        inside = pc.and_(
+            pc.greater_equal(table[self.at], pa.scalar(since, TIME)), pc.less(table[self.at], pa.scalar(until, TIME))
+        )
+        return first_of_each(table.filter(inside), self.key)
+
+    def compact(self, day: date) -> int:
+        """Put the files of a past day into one; the count of files replaced (0: nothing to do).
+
+        The new file takes the oldest one's place in the order, so the row that counted before still counts. A crash
+        between the rename and the deletions leaves rows twice, which reading takes once.
+        """
+        folder = self._day(day)
+        files = _files(folder)
+        if len(files) < 2:
+            return 0
+        tables = [pq.read_table(file, use_threads=False, partitioning=None) for file in files]
+        whole = first_of_each(pa.concat_tables(tables, promote_options="permissive"), self.key)
+        _write(folder, whole, place=files[0].name.split("-", 1)[0])
+        for file in files:
+            file.unlink(missing_ok=True)
+        return len(files)
+
+    def days(self) -> list[date]:
+        """The days that have a folder, oldest first."""
+        names = (
+            sorted(entry.name for entry in os.scandir(self.folder) if entry.is_dir()) if self.folder.is_dir() else []
+        )
+        return [date.fromisoformat(name) for name in names]
+
+    def _day(self, day: date) -> Path:
+        return self.folder / day.isoformat()
+
+    def _conforming(self, table: pa.Table) -> pa.Table:
+        missing = [name for name in self.schema.names if name not in table.column_names]
+        if missing:
+            raise ValueError(f"rows for {self.folder.name} lack the columns {', '.join(missing)}")
+        for column in self.schema:
+            cast = table[column.name].cast(column.type)
+            if column.name in (self.key, self.at) and cast.null_count:
+                raise ValueError(f"{column.name} of a row for {self.folder.name} is null")
+            table = table.set_column(table.column_names.index(column.name), column, cast)
+        return table
+
+    def _empty(self, columns: Sequence[str] | None) -> pa.Table:
+        wanted = self.schema.names if columns is None else _with(columns, (self.key, self.at))
+        types = {field.name: field.type for field in self.schema}
+        return pa.table({name: pa.array([], types.get(name, pa.null())) for name in wanted})
+
+    def _parts(self, day: date, columns: Sequence[str] | None) -> list[pa.Table]:
+        """The day's files, oldest first; read again from the start when a compaction replaced one meanwhile."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return [self._part(file, columns) for file in _files(self._day(day))]
+            except FileNotFoundError:
+                continue
+        raise OSError(f"{self._day(day)} changed during each of {_ATTEMPTS} readings")
+
+    def _part(self, path: Path, columns: Sequence[str] | None) -> pa.Table:
+        with pq.ParquetFile(path) as file:
+            if columns is None:
+                return file.read(use_threads=False)
+            there = set(file.schema_arrow.names)
+            wanted = [name for name in _with(columns, (self.key, self.at)) if name in there]
+            return file.read(columns=wanted, use_threads=False)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Complete files, oldest first (their names start with the nanosecond of writing)."""
+    if not folder.is_dir():
+        return []
+    return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.name.endswith(_ENDING))
+
+
+def _write(folder: Path, table: pa.Table, *, place: str = "") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{place or time.time_ns()}-{uuid.uuid4().hex}{_ENDING}"
+    unfinished = folder / f".{name}.tmp"
+    pq.write_table(table, unfinished, compression="zstd")
+    unfinished.rename(folder / name)
+
+
+def _days(since: datetime, until: datetime) -> Iterator[date]:
+    day = since.astimezone(UTC).date()
+    while day <= until.astimezone(UTC).date():
+        yield day
+        day += timedelta(days=1)
+
+
+def _with(columns: Sequence[str], always: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys([*always, *columns]))
+
+
+def first_of_each(table: pa.Table, key: str) -> pa.Table:
+    """The first row of each key, order kept."""
+    keyed = pa.table({"key": table[key], "place": np.arange(table.num_rows)})
+    first = keyed.group_by("key", use_threads=False).aggregate([("place", "min")])["place_min"]
+    return table if len(first) == table.num_rows else table.take(np.sort(first.to_numpy()))

@@ -1,0 +1,52 @@
+"""What the database refuses at the rollout: no traffic and no champion without passed gates, whoever writes."""
+
+from audit.guards import Guard, append_only, frozen, never_deleted
+
+PASSED_GATES_IN_FORCE = """
+    EXISTS (
+        SELECT 1 FROM gates_gaterun g
+        WHERE g.id = NEW.gate_run_id AND g.version_id = NEW.version_id AND g.state = 'passed'
+          AND g.registered_model_id = NEW.registered_model_id
+          AND g.policy_id = (
+              SELECT p.id FROM gates_policy p WHERE p.registered_model_id = g.registered_model_id
+              ORDER BY p.number DESC LIMIT 1
+          )
+    )
+"""
+
+
+def _promoted(version: str) -> str:
+    return f"EXISTS (SELECT 1 FROM rollout_rollout r WHERE r.version_id = {version} AND r.state = 'promoted')"
+
+
+_ROUTED = f"""
+    (NEW.champion_id IS NULL OR {_promoted("NEW.champion_id")})
+    AND (NEW.candidate_id IS NULL OR EXISTS (
+        SELECT 1 FROM rollout_rollout r
+        WHERE r.id = NEW.rollout_id AND r.version_id = NEW.candidate_id AND r.state IN ('shadow', 'canary', 'paused')
+    ))
+"""
+_CHAMPION = f"NEW.name <> 'champion' OR {_promoted('NEW.version_id')}"
+_NO_TRAFFIC = "a version that has not passed every gate of the policy in force can not enter a rollout"
+_NO_ROUTE = "the route serves only promoted champions and the candidate of an active rollout"
+_NO_CHAMPION = "only a promoted version can be champion"
+
+GUARDS = (
+    Guard("guard_rollout_rollout_gated", "rollout_rollout", "INSERT", _NO_TRAFFIC, PASSED_GATES_IN_FORCE),
+    Guard(
+        "guard_rollout_rollout_entered",
+        "rollout_rollout",
+        "UPDATE",
+        _NO_TRAFFIC,
+        f"OLD.state <> 'pending' OR NEW.state IN ('pending', 'aborted') OR {PASSED_GATES_IN_FORCE}",
+    ),
+    frozen("rollout_rollout", ("endpoint_id", "registered_model_id", "version_id", "gate_run_id", "salt")),
+    *never_deleted("rollout_rollout"),
+    Guard("guard_rollout_route_insert", "rollout_route", "INSERT", _NO_ROUTE, _ROUTED),
+    Guard("guard_rollout_route_update", "rollout_route", "UPDATE", _NO_ROUTE, _ROUTED),
+    Guard("guard_registry_alias_insert", "registry_alias", "INSERT", _NO_CHAMPION, _CHAMPION),
+    Guard("guard_registry_alias_update", "registry_alias", "UPDATE", _NO_CHAMPION, _CHAMPION),
+    *append_only("rollout_decision"),
+    *append_only("rollout_analysisrun"),
+    *append_only("rollout_measurement"),
+)

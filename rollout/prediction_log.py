@@ -1,0 +1,126 @@
+"""Every prediction that was served, the outcomes that came later, and what a shadow would have answered.
+
+A prediction's row is in the log before its answer leaves the gateway (``rollout.gateway``). All files lie below the
+data root: ``predictions/<endpoint>``, ``outcomes/<endpoint>`` and ``shadow/<endpoint>/<version id>``, a folder per day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from django.conf import settings
+
+from rollout.day_files import TIME, DayFiles, first_of_each
+
+PREDICTION = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("at", TIME),  # event time of the request
+        ("endpoint", pa.string()),
+        ("entity", pa.string()),  # who sticks to an arm; the request id when the request named nobody
+        ("bucket", pa.float64()),
+        ("sticky", pa.bool_()),  # False: the request named no entity
+        ("stage", pa.string()),  # shadow, canary or empty, as routed at that moment
+        ("step", pa.int16()),
+        ("share", pa.float64()),  # the candidate's share at that moment
+        ("salt", pa.string()),  # names the rollout
+        ("arm", pa.string()),  # champion, canary or fallback: who should have answered
+        ("version_id", pa.int64()),  # the arm's version; null for the fallback
+        ("answered_by", pa.string()),  # who did answer
+        ("score", pa.float64()),
+        ("status", pa.string()),  # ok, error (the arm failed) or fallback
+        ("error", pa.string()),
+        ("latency_ms", pa.float64()),  # of one row alone, by the arm's version; null when not timed
+    ]
+)
+"""What each row has, beside one column per served feature."""
+
+OUTCOME = pa.schema(
+    [("request_id", pa.string()), ("label", pa.float64()), ("arrived_at", TIME), ("predicted_at", TIME)]
+)
+
+SHADOW = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("at", TIME),  # of the request
+        ("version_id", pa.int64()),
+        ("score", pa.float64()),
+        ("status", pa.string()),  # ok or error
+        ("error", pa.string()),
+        ("latency_ms", pa.float64()),  # of one row alone; null when not timed
+        ("champion_latency_ms", pa.float64()),  # the champion's on the same row, timed right after
+        ("scored_at", TIME),
+    ]
+)
+
+COMPACTED_FOR = timedelta(days=14)
+"""Days further back than this are left as they are."""
+
+
+def append(endpoint: str, table: pa.Table) -> None:
+    """Log predictions (``PREDICTION`` plus feature columns). They are in place when this returns."""
+    _predictions(endpoint).append(table)
+
+
+def read(endpoint: str, *, since: datetime, until: datetime, columns: Sequence[str] | None = None) -> pa.Table:
+    """Predictions asked at ``since`` <= at < ``until``, each request once (as first answered)."""
+    return _predictions(endpoint).read(since=since, until=until, columns=columns)
+
+
+def append_outcomes(endpoint: str, table: pa.Table) -> None:
+    """Log outcomes (``OUTCOME``); sending one again, or a corrected one later, is fine."""
+    # Filed under a key of request and arrival, so that a correction is a row of its own.
+    arrived = pc.cast(pc.cast(table["arrived_at"], TIME), pa.int64()).cast(pa.string())
+    report = pc.binary_join_element_wise(table["request_id"].cast(pa.string()), arrived, "@")
+    _outcomes(endpoint).append(table.append_column("report", report))
+
+
+def read_outcomes(endpoint: str, *, since: datetime, until: datetime, as_of: datetime) -> pa.Table:
+    """Outcomes of predictions made at ``since`` <= predicted_at < ``until``, as known at ``as_of``.
+
+    One row per request: the latest report that had arrived by then. Columns of ``OUTCOME``.
+    """
+    reports = _outcomes(endpoint).read(since=since, until=until, columns=OUTCOME.names)
+    known = reports.filter(pc.less_equal(reports["arrived_at"], pa.scalar(as_of, TIME)))
+    latest_first = known.select(OUTCOME.names).sort_by([("arrived_at", "descending")])
+    return first_of_each(latest_first, "request_id")
+
+
+def append_shadow(endpoint: str, version: int, table: pa.Table) -> None:
+    """Store what ``version`` would have answered (``SHADOW``); a request scored again counts once."""
+    _shadow(endpoint, version).append(table)
+
+
+def read_shadow(endpoint: str, version: int, *, since: datetime, until: datetime) -> pa.Table:
+    """Shadow scores of ``version`` for requests asked at ``since`` <= at < ``until``."""
+    return _shadow(endpoint, version).read(since=since, until=until)
+
+
+def compact(endpoint: str, *, now: datetime) -> int:
+    """Put the files of each day that is over into one; the count of files replaced."""
+    today = now.date()
+    kinds = [_predictions(endpoint), _outcomes(endpoint)]
+    recent = [(files, day) for files in kinds for day in files.days() if today - COMPACTED_FOR <= day < today]
+    return sum(files.compact(day) for files, day in recent)
+
+
+def _predictions(endpoint: str) -> DayFiles:
+    return DayFiles(_root() / "predictions" / endpoint, PREDICTION, key="request_id", at="at")
+
+
+def _outcomes(endpoint: str) -> DayFiles:
+    schema = pa.schema([*OUTCOME, pa.field("report", pa.string())])
+    return DayFiles(_root() / "outcomes" / endpoint, schema, key="report", at="predicted_at")
+
+
+def _shadow(endpoint: str, version: int) -> DayFiles:
+    return DayFiles(_root() / "shadow" / endpoint / str(version), SHADOW, key="request_id", at="at")
+
+
+def _root() -> Path:
+    """Read at call time, so that each test has its own."""
+    return Path(settings.DATA_ROOT)

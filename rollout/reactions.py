@@ -1,0 +1,60 @@
+"""What follows for rollouts when something happens: propose a version that passed, start the one that waits."""
+
+from __future__ import annotations
+
+from audit import clock
+from audit.errors import GateNotPassed
+from audit.models import Event
+from audit.trail import Service
+from gates.models import GateRun
+from rollout import actions
+from rollout.models import ACTIVE, Endpoint, Rollout, RolloutState
+
+ROLLOUTS = Service("rollouts")
+
+
+def propose_rollouts(event: Event) -> None:
+    """A version passed its gates: put it before its model's endpoints.
+
+    Not when a retraining holds it back to compare it with its other candidates (it proposes the best one itself), and
+    not what can not be scored here. A pass that a newer policy has voided meanwhile proposes nothing.
+    """
+    gate_run = GateRun.objects.select_related("version__training_run", "version__registered_model").get(
+        pk=event.subject_id
+    )
+    version = gate_run.version
+    if (version.training_run and version.training_run.held) or not version.is_scorable:
+        return
+    reason = f"{gate_run.version} passed its gates."
+    try:
+        actions.propose(gate_run.version, gate_run=gate_run, actor=ROLLOUTS, reason=reason, now=clock.now())
+    except GateNotPassed:
+        return
+
+
+def start_next(event: Event) -> None:
+    """A rollout was proposed, or one ended: let the next one on that endpoint begin."""
+    rollout = Rollout.objects.select_related("endpoint").get(pk=event.subject_id)
+    start_waiting(rollout.endpoint)
+
+
+def start_waiting(endpoint: Endpoint) -> None:
+    """Start the endpoint's longest waiting rollout, if none is active and the kill switch is not pulled.
+
+    One whose gates a newer policy has voided is aborted; the next one gets its turn.
+    """
+    if not endpoint.enabled or endpoint.rollouts.filter(state__in=ACTIVE).exists():
+        return
+    related = ("version__registered_model", "gate_run__policy", "registered_model", "endpoint__registered_model")
+    for rollout in endpoint.rollouts.filter(state=RolloutState.PENDING).select_related(*related).order_by("id"):
+        now = clock.now()
+        if rollout.endpoint.route.champion_id == rollout.version_id:
+            reason = f"{rollout.version} serves {endpoint} already."
+            actions.abort(rollout, actor=ROLLOUTS, reason=reason, now=now)
+            continue
+        try:
+            actions.start(rollout, actor=ROLLOUTS, reason=rollout.state_reason, now=now)
+        except GateNotPassed as refusal:
+            actions.abort(rollout, actor=ROLLOUTS, reason=str(refusal), now=now)
+            continue
+        return

@@ -1,0 +1,154 @@
+"""Who serves an endpoint right now, as the gateway sees it: one row of the database, kept for half a second.
+
+A roll-back is one row update, so every process follows within ``KEEP`` seconds. When the database does not answer, the
+last table that was read goes on serving.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+
+from audit.errors import NotFound
+from features.models import FeatureService
+from registry.models import ModelVersion
+from rollout.models import Route
+from rollout.plan import RolloutPlan
+from rollout.prediction_log import PREDICTION
+
+log = logging.getLogger(__name__)
+
+KEEP = 0.5
+"""Seconds of wall clock that a process may go on with what it read."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A version on a route: what it takes, and under which name each input is logged.
+
+    ``logged`` maps input columns to columns of the log. They are the same, unless the champion logs something else
+    under that name (another version of the feature view), or the log itself does.
+    """
+
+    version: ModelVersion
+    service: FeatureService | None
+    inputs: tuple[str, ...]
+    logged: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A route as the gateway needs it. ``candidate`` is None unless a rollout is in shadow or canary."""
+
+    endpoint: str
+    revision: int
+    enabled: bool
+    entity_column: str
+    threshold: float
+    fallback: float | None
+    champion: Serving | None
+    candidate: Serving | None
+    stage: str
+    step: int
+    share: float
+    salt: str
+    timed_rows: int
+
+
+@dataclass
+class _Kept:
+    line: Line
+    read_at: float = field(default_factory=time.monotonic)
+
+
+_kept: dict[str, _Kept] = {}
+
+
+def line(endpoint: str, *, refresh: bool = False) -> Line:
+    """The endpoint's route; read from the database when ``refresh``, or when the copy is older than ``KEEP``.
+
+    Raises NotFound when there is no such endpoint.
+    """
+    kept = _kept.get(endpoint)
+    if kept is not None and not refresh and time.monotonic() - kept.read_at < KEEP:
+        return kept.line
+    try:
+        known = kept.line if kept is not None else None
+        _kept[endpoint] = _Kept(_read(endpoint, known))
+    except (OperationalError, InterfaceError):
+        if kept is None:
+            raise
+        log.exception("The route of %s can not be read; revision %s goes on serving", endpoint, kept.line.revision)
+        return kept.line
+    return _kept[endpoint].line
+
+
+def forget(endpoint: str | None = None) -> None:
+    """Drop this process's copy (of all endpoints: None)."""
+    if endpoint is None:
+        _kept.clear()
+    else:
+        _kept.pop(endpoint, None)
+
+
+def _read(endpoint: str, known: Line | None) -> Line:
+    """The route from the database; only what may change without a new revision, where ``known`` has the newest."""
+    editable = ("enabled", "entity_column", "threshold", "fallback")
+    newest = Route.objects.filter(endpoint__name=endpoint)
+    row = newest.values_list("revision", *(f"endpoint__{name}" for name in editable)).first()
+    if row is None:
+        raise NotFound(f"There is no endpoint {endpoint!r}.")
+    settings = dict(zip(editable, row[1:], strict=True))
+    if known is not None and known.revision == row[0]:
+        return replace(known, **settings)
+    versions = ("champion__service", "candidate__service", "champion__registered_model", "candidate__registered_model")
+    route = newest.select_related("rollout", *versions).get()
+    champion = serving(route.champion) if route.champion else None
+    return Line(
+        endpoint=endpoint,
+        revision=route.revision,
+        champion=champion,
+        candidate=serving(route.candidate, beside=champion) if route.candidate else None,
+        stage=route.stage,
+        step=route.step,
+        share=route.share,
+        salt=route.salt,
+        timed_rows=(RolloutPlan.model_validate(route.rollout.plan) if route.rollout else RolloutPlan()).timed_rows,
+        **settings,
+    )
+
+
+def serving(version: ModelVersion, *, beside: Serving | None = None) -> Serving:
+    """What a version takes; as a candidate ``beside`` a champion its inputs get names of their own where needed."""
+    inputs = input_columns(version)
+    meanings = _meanings(version.service, inputs)
+    taken = _meanings(beside.service, beside.inputs) if beside else {}
+    logged = {name: _log_name(name, meanings, taken) for name in inputs}
+    return Serving(version, version.service, inputs, logged)
+
+
+def input_columns(version: ModelVersion) -> tuple[str, ...]:
+    """The model's inputs in order: its signature says, else its feature service."""
+    stated: Sequence[Mapping[str, Any]] = version.signature.get("inputs", ())
+    if stated:
+        return tuple(each["name"] for each in stated)
+    return version.service.vector if version.service else ()
+
+
+def _meanings(service: FeatureService | None, inputs: Sequence[str]) -> dict[str, tuple[int, str] | None]:
+    """What each input column means: the pinned feature, or None when it comes with the request."""
+    pinned = {each.column: (each.view_version_id, each.feature) for each in service.pinned()} if service else {}
+    return {name: pinned.get(name) for name in inputs}
+
+
+def _log_name(
+    name: str, meanings: Mapping[str, tuple[int, str] | None], taken: Mapping[str, tuple[int, str] | None]
+) -> str:
+    if name in taken and taken[name] != meanings[name]:
+        return f"candidate:{name}"
+    return f"feature:{name}" if name in PREDICTION.names else name

@@ -1,0 +1,99 @@
+"""Builders for the gates' tests: versions, policies and runs as rows, without any data behind them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+from django.db import connection
+
+from gates import actions
+from gates.judge import Judgement
+from gates.models import Evidence, GateRun, Policy
+from registry.models import LoadClass, ModelVersion, RegisteredModel
+from rollout.models import Endpoint, Rollout
+from tests.builders import NOON, ROBOT, registered_model
+
+CODE = "c0de" * 16
+JUNIT = '<testsuite><testcase classname="tests" name="test_a"/><testcase classname="tests" name="test_b"/></testsuite>'
+RED = '<testsuite><testcase classname="tests" name="test_a"><failure/></testcase></testsuite>'
+AUC: dict[str, Any] = {"id": "auc-floor", "kind": "metric", "metric": "roc_auc", "at_least": 0.6}
+CI: dict[str, Any] = {"id": "ci", "kind": "ci_evidence", "require": ["lint", "unit"]}
+_numbers = count(1)
+
+
+def version(of: RegisteredModel | None = None, **fields: Any) -> ModelVersion:
+    """A version that was registered by hand: no event, no artifact."""
+    number = next(_numbers)
+    values = {
+        "number": number,
+        "artifact_digest": f"{number:064x}",
+        "artifact_name": "model.skops",
+        "artifact_bytes": 1,
+        "load_class": LoadClass.SKOPS,
+        "code_digest": CODE,
+        "content_digest": f"{number:064x}",
+        "registered_at": NOON,
+        **fields,
+    }
+    return ModelVersion.objects.create(registered_model=of or registered_model(), **values)
+
+
+def policy(*checks: dict[str, Any], of: RegisteredModel | None = None, **fields: Any) -> Policy:
+    document = {"checks": list(checks or [AUC]), **fields}
+    return actions.adopt_policy(of or registered_model(), document=document, note="For a test.", actor=ROBOT, now=NOON)
+
+
+def evidence(kind: str, payload: Any = JUNIT, *, code_digest: str = CODE, **fields: Any) -> Evidence:
+    values = {"registered_model": registered_model(), "actor": ROBOT, "now": NOON, **fields}
+    return actions.submit_evidence(kind=kind, code_digest=code_digest, payload=payload, **values)
+
+
+def judged(check_id: str, verdict: Any = "passed", *, blocking: bool = True) -> Judgement:
+    return Judgement(check_id, "metric", blocking, verdict, f"It {verdict}.", value=0.7, low=0.6, high=0.8, n=100)
+
+
+def running(of: ModelVersion | None = None) -> GateRun:
+    """A run that is being measured, under the policy in force (made if there is none)."""
+    of = of or version()
+    if actions.in_force(of.registered_model) is None:
+        policy(of=of.registered_model)
+    return actions.open_run(of, actor=ROBOT, reason="For a test.", now=NOON)
+
+
+def passed(of: ModelVersion | None = None) -> GateRun:
+    run = running(of)
+    actions.conclude(run, [judged("auc-floor")], actor=ROBOT, now=NOON)
+    return run
+
+
+def endpoint(of: RegisteredModel) -> Endpoint:
+    values = {
+        "title": "Delay warning",
+        "registered_model": of,
+        "entity_column": "flight",
+        "outcome_window": timedelta(hours=12),
+        "created_at": NOON,
+    }
+    return Endpoint.objects.get_or_create(name="delay-warning", defaults=values)[0]
+
+
+def rollout(gate_run: GateRun, of: ModelVersion | None = None) -> Rollout:
+    """An unsaved rollout row that claims a gate run."""
+    of = of or gate_run.version
+    return Rollout(
+        endpoint=endpoint(of.registered_model),
+        registered_model=of.registered_model,
+        version=of,
+        gate_run=gate_run,
+        plan={},
+        salt="s",
+        state="pending",
+        created_at=NOON,
+    )
+
+
+def execute(sql: str, *parameters: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
