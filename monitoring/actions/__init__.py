@@ -1,0 +1,1 @@
+"""The verbs of monitoring, by what they change: incidents, monitors, retraining, rethinks."""

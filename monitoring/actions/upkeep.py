@@ -1,0 +1,176 @@
+"""Incidents about what carries the models: stale sources, background work that gave up, trainings that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import Group
+from django.db import transaction
+
+from audit.errors import Conflict, InvalidInput, NotPermitted
+from audit.trail import Actor, Service, record
+from features.freshness import StaleSource
+from features.models import DataSource
+from jobs import run as jobs_run
+from jobs.models import Job, JobState
+from monitoring.actions.incidents import raise_incident, resolve, resolve_cause
+from monitoring.models import Candidate, Incident, IncidentKind, IncidentState
+from registry.models import AUDITORS, Alias, Duty, RegisteredModel, RunState, TrainingRun
+
+LISTED = 20
+LOG_TAIL = 2000
+
+
+def report_stale_sources(stale: Sequence[StaleSource], *, actor: Actor, now: datetime) -> None:
+    """One incident per stale source, naming the live models it feeds; those of sources that are fresh again close."""
+    for each in stale:
+        _raise_stale(each, actor=actor, now=now)
+    stale_keys = {_freshness_cause(each.source) for each in stale}
+    for incident in _unresolved(IncidentKind.FRESHNESS):
+        if incident.cause_key not in stale_keys:
+            resolve(incident, actor=actor, reason="The source is fresh again.", now=now)
+
+
+def _freshness_cause(source: DataSource) -> str:
+    return f"{IncidentKind.FRESHNESS}:{source.name}"
+
+
+def _raise_stale(stale: StaleSource, *, actor: Actor, now: datetime) -> Incident:
+    source = stale.source
+    hurt = models_fed_by(source)
+    names = ", ".join(each.name for each in hurt)
+    feeds = f"It feeds the live models {names}." if hurt else "It feeds no live model."
+    return raise_incident(
+        kind=IncidentKind.FRESHNESS,
+        duty=Duty.PLATFORM,
+        registered_model=hurt[0] if len(hurt) == 1 else None,
+        version=None,
+        cause_key=_freshness_cause(source),
+        title=f"Source {source.name} is stale",
+        detail=f"{stale.problem} {feeds} Ask who delivers it; features older than their TTL are served as null.",
+        evidence={
+            "source": source.name,
+            "newest": stale.newest.isoformat() if stale.newest else None,
+            "promise_hours": stale.promise.total_seconds() / 3600,
+            "age_hours": stale.age.total_seconds() / 3600 if stale.age is not None else None,
+            "live_models": [each.name for each in hurt],
+        },
+        severity="high" if hurt else "low",
+        actor=actor,
+        now=now,
+        owner=source.owner,
+    )
+
+
+def models_fed_by(source: DataSource) -> list[RegisteredModel]:
+    """Models whose champion consumes a feature view over ``source``, by name."""
+    champions = Alias.objects.filter(name=Alias.CHAMPION, version__service__features__view_version__sources=source)
+    return list(RegisteredModel.objects.filter(pk__in=champions.values("registered_model")).order_by("name"))
+
+
+def report_dead_jobs(*, actor: Actor, now: datetime) -> None:
+    """One incident per kind of background work that gave up; it closes when none of that kind is dead any more."""
+    dead: dict[str, list[Job]] = {}
+    for job in Job.objects.filter(state=JobState.DEAD).order_by("-id"):
+        dead.setdefault(job.kind, []).append(job)
+    for kind, jobs in dead.items():
+        _raise_dead(kind, jobs, actor=actor, now=now)
+    keys = {f"{IncidentKind.DEAD_JOB}:{kind}" for kind in dead}
+    for incident in _unresolved(IncidentKind.DEAD_JOB):
+        if incident.cause_key not in keys:
+            resolve(incident, actor=actor, reason="No such job is dead any more.", now=now)
+
+
+def redeliver(job: Job, *, reason: str, actor: Actor, now: datetime) -> None:
+    """Give a job that gave up a fresh set of attempts; somebody with the platform duty of any model may.
+
+    Raises Conflict when it is not dead (any more).
+    """
+    if not (isinstance(actor, Service) or may_redeliver(actor)):
+        raise NotPermitted("Background work is redelivered by a group with the platform duty.")
+    if not reason.strip():
+        raise InvalidInput({"reason": "Say what was mended."})
+    with transaction.atomic():
+        if not jobs_run.redeliver(job):
+            raise Conflict(f"{job} is not dead (any more): there is nothing to redeliver.")
+        record("job.redelivered", job, actor=actor, reason=reason, data={"kind": job.kind, "error": job.error[:500]})
+
+
+def may_redeliver(user: Any) -> bool:
+    """Whether ``user`` has the platform duty of some model, and is not an auditor."""
+    groups = user.groups.all()
+    on_duty = RegisteredModel.objects.filter(platform__in=groups).exists()
+    return bool(on_duty and not groups.filter(name=AUDITORS).exists())
+
+
+def _raise_dead(kind: str, jobs: Sequence[Job], *, actor: Actor, now: datetime) -> Incident:
+    last = (jobs[0].error.strip().splitlines() or ["no error was recorded"])[-1]
+    return raise_incident(
+        kind=IncidentKind.DEAD_JOB,
+        duty=Duty.PLATFORM,
+        registered_model=None,
+        version=None,
+        cause_key=f"{IncidentKind.DEAD_JOB}:{kind}",
+        title=f"{len(jobs)} job{'s' if len(jobs) > 1 else ''} of {kind} gave up",
+        detail=f"The last one after {jobs[0].attempts} attempts: {last}. Mend the cause, then redeliver them.",
+        evidence={"jobs": [job.pk for job in jobs[:LISTED]], "count": len(jobs), "error": jobs[0].error[-LOG_TAIL:]},
+        severity="high",
+        actor=actor,
+        now=now,
+        owner=_platform_group(),
+    )
+
+
+def _platform_group() -> Group | None:
+    """The platform group when all models share one; None when there are several (then each of them may act)."""
+    groups = list(Group.objects.filter(pk__in=RegisteredModel.objects.values("platform"))[:2])
+    return groups[0] if len(groups) == 1 else None
+
+
+def report_failed_training(run: TrainingRun, *, actor: Actor, now: datetime) -> Incident:
+    """A training run failed: data science looks into its log."""
+    return raise_incident(
+        kind=IncidentKind.TRAINING_FAILED,
+        duty=Duty.DATA_SCIENCE,
+        registered_model=run.registered_model,
+        version=None,
+        cause_key=_training_cause(run),
+        title=f"Training of {run.pipeline} failed",
+        detail=f"{run.state_reason} Read the log, mend the pipeline or its data, and train again.",
+        evidence={
+            "training_run": run.pk,
+            "window": run.window,
+            "automatic": Candidate.objects.filter(training_run=run).exists(),
+            "log": run.log[-LOG_TAIL:],
+        },
+        severity="medium",
+        actor=actor,
+        now=now,
+    )
+
+
+def _training_cause(run: TrainingRun) -> str:
+    return f"{IncidentKind.TRAINING_FAILED}:{run.pipeline}"
+
+
+def close_mended_trainings(*, actor: Actor, now: datetime) -> None:
+    """Resolve incidents of failed trainings whose pipeline has succeeded since."""
+    for incident in _unresolved(IncidentKind.TRAINING_FAILED):
+        failed = TrainingRun.objects.filter(pk=incident.evidence.get("training_run")).first()
+        if failed is None:
+            continue
+        later = TrainingRun.objects.filter(pipeline=failed.pipeline, pk__gt=failed.pk, state=RunState.SUCCEEDED).first()
+        if later is not None:
+            resolve(incident, actor=actor, reason=f"{later} succeeded.", now=now)
+
+
+def resolve_causes(cause_keys: Iterable[str], *, actor: Actor, reason: str, now: datetime) -> None:
+    """Resolve the unresolved incident of each of these causes."""
+    for key in cause_keys:
+        resolve_cause(key, actor=actor, reason=reason, now=now)
+
+
+def _unresolved(kind: IncidentKind) -> list[Incident]:
+    return list(Incident.objects.filter(kind=kind).exclude(state=IncidentState.RESOLVED).order_by("id"))
