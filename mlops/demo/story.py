@@ -1,0 +1,121 @@
+"""What people do in the demo, and when. How it ends is for the rules to find: nothing here knows the outcome."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from gates import actions as gates
+from mlops.demo.people import Cast
+from mlops.demo.replay import Scene
+from mlops.demo.setup import CODE, FIRST_DAY, WATCH, House
+from monitoring.actions.monitors import configure
+from monitoring.actions.rethinks import decline
+from monitoring.models import Rethink, RethinkState
+from registry import actions as registry
+from registry.code import code_state
+
+EXPANDING = {"name": "expanding", "start": FIRST_DAY.isoformat()}
+
+
+def scenes(house: House, cast: Cast) -> list[Scene]:
+    """Pushes of new code and requests to train, each by a person."""
+    return [
+        Scene(_day(4, 1), "The data scientist checks the model's code", lambda now: submit_evidence(house, cast, now)),
+        _training(house, cast, "logistic", _day(4, 1), "First version: logistic regression."),
+        _training(house, cast, "hgb", _day(4, 15), "Gradient-boosted trees instead of logistic regression."),
+        _training(house, cast, "slow", _day(5, 2), "Forty boosted models vote."),
+        _training(house, cast, "unfair", _day(5, 3), "Labels from the new feed, which is said to be cleaner."),
+        _training(house, cast, "leaking", _day(5, 6), "Adds the carrier's late rate of the day: best ever offline."),
+        _training(house, cast, "month_onehot", _day(5, 22), "The month as one column each: seasons at last."),
+        Scene(_day(6, 10), "Automatic retraining is switched on", lambda now: _automate(house, cast, now)),
+        *(
+            Scene(_day(month, 20), "Paula looks at her queue", lambda now: _decide(house, cast, now))
+            for month in (7, 9)
+        ),
+    ]
+
+
+def _automate(house: House, cast: Cast, now: datetime) -> None:
+    configure(
+        registered_model=house.registered_model,
+        settings=WATCH | {"retrain_on": ["drift", "decay"]},
+        actor=cast.dana,
+        reason="Two months of windows made sense: from now on confirmed drift and decay retrain.",
+        now=now,
+    )
+
+
+def _decide(house: House, cast: Cast, now: datetime) -> None:
+    """Paula declines what waits for her; later in the year she is away, so a later one waits in the admin."""
+    for rethink in Rethink.objects.filter(registered_model=house.registered_model, state=RethinkState.PROPOSED):
+        decline(rethink, reason="The approach stays for this season; go on.", actor=cast.paula, now=now)
+
+
+def _day(month: int, day: int) -> datetime:
+    return datetime(2013, month, day, 6, tzinfo=UTC)
+
+
+def _training(house: House, cast: Cast, pipeline: str, at: datetime, why: str) -> Scene:
+    def act(now: datetime) -> None:
+        registry.request_training(
+            house.pipelines[pipeline],
+            window=EXPANDING,
+            trigger="person",
+            parameters=None,
+            actor=cast.dana,
+            reason=why,
+            now=now,
+        )
+
+    return Scene(at, why, act)
+
+
+def submit_evidence(house: House, cast: Cast, now: datetime) -> None:
+    """Really lint and test the model's code, as its CI would, and submit the reports bound to the code's digest."""
+    state = code_state(CODE)
+    with tempfile.TemporaryDirectory() as folder:
+        reports: dict[str, Any] = {"lint": lint(CODE)} | {
+            kind: run_tests(CODE / "tests", Path(folder) / f"{kind}.xml", marker)
+            for kind, marker in (("unit", "not integration"), ("integration", "integration"))
+        }
+    for kind, payload in reports.items():
+        gates.submit_evidence(
+            registered_model=house.registered_model,
+            kind=kind,
+            code_digest=state.code_digest,
+            commit=state.commit,
+            payload=payload,
+            actor=cast.dana,
+            now=now,
+        )
+
+
+def lint(folder: Path) -> list[Any]:
+    """Ruff's findings as it reports them in JSON."""
+    command = [sys.executable, "-m", "ruff", "check", "--output-format", "json", "--exit-zero", str(folder)]
+    findings: list[Any] = json.loads(_output(command))
+    return findings
+
+
+def run_tests(folder: Path, report: Path, marker: str) -> str:
+    """The JUnit report of the folder's tests; a failing test is in the report, not an error here."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", marker, f"--junitxml={report}", str(folder)]
+    _output(command)
+    return report.read_text()
+
+
+def _output(command: list[str]) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # tiny fits: threads would only wait for one another
+    finished = subprocess.run(
+        command, cwd=settings.BASE_DIR, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    return finished.stdout

@@ -1,0 +1,31 @@
+"""``manage.py token USER``: issue an API token and print it, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from audit import clock
+from audit.errors import InvalidInput
+from mlops import tokens
+
+
+class Command(BaseCommand):
+    help = "Issue an API token for a user and print it. It is shown this once; only its digest is kept."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("user", help="Who the caller acts as: their name here.")
+        parser.add_argument("--days", type=float, default=90, help="Days until it expires by itself (default: 90).")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        user = User.objects.filter(username=options["user"]).first()
+        if user is None or not user.is_active:
+            raise CommandError(f"There is no active user {options['user']!r}.")
+        reason = "Issued on the command line of the server."
+        try:
+            text = tokens.issue(user=user, days=options["days"], reason=reason, actor=user, now=clock.now())
+        except InvalidInput as refusal:
+            raise CommandError(str(refusal)) from refusal
+        self.stdout.write(text)

@@ -1,0 +1,30 @@
+"""What is due when: the table behind the one ``tick`` (event time).
+
+Everything here recomputes from stored state, so a slot that was missed or a task that was lost costs one period, never
+correctness. django-q2 knows a single schedule row, ``mlops.schedules.tick`` each minute.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from audit import clock
+from jobs import tick as ticking
+from jobs.tick import Schedule
+
+SCHEDULES: tuple[Schedule, ...] = (
+    Schedule("materialize", "features.materialize_due", every=timedelta(minutes=15)),
+    Schedule("training-safety", "registry.reconcile", every=timedelta(minutes=10)),
+    Schedule("gates-safety", "gates.reconcile", every=timedelta(minutes=10)),
+    Schedule("rollouts", "rollout.reconcile", every=timedelta(minutes=10)),
+    Schedule("watch", "monitoring.watch", every=timedelta(hours=6)),
+    Schedule("freshness", "monitoring.freshness", every=timedelta(hours=1)),
+    Schedule("dead-jobs", "monitoring.dead_jobs", every=timedelta(minutes=5)),
+    Schedule("loop-safety", "monitoring.reconcile", every=timedelta(minutes=10)),
+)
+
+
+def tick() -> None:
+    """What the queue calls each minute: enqueue what is due, ring again for what was lost, forget what is long done."""
+    ticking.tick(now=clock.now(), schedules=SCHEDULES)
+    ticking.prune()

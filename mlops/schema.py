@@ -1,0 +1,71 @@
+"""What drf-spectacular can not see: how callers sign in, and that every operation may answer a problem document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+
+from mlops.problems import MEDIA_TYPE
+
+WRITES = ("post", "put", "patch", "delete")
+
+PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "description": "What was refused and why (RFC 9457).",
+    "required": ["type", "title", "status", "detail", "instance"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "For a person: what was refused, why, what would be accepted."},
+        "instance": {"type": "string", "description": "The address that was asked."},
+        "errors": {
+            "type": "object",
+            "description": "By field or query parameter; rows.3.label inside lists.",
+            "additionalProperties": {"type": "array", "items": {"type": "string"}},
+        },
+    },
+}
+MEANING = {
+    400: "The query or the JSON itself is wrong.",
+    401: "No valid token.",
+    403: "Not the caller's duty; the detail says whose it is.",
+    404: "There is no such thing, or the caller may not see it.",
+    409: "It does not fit the present state, or somebody was faster.",
+    413: "The body is too large.",
+    415: "The media type is not read here.",
+    422: "A field has a value that can not be accepted; errors names it.",
+}
+
+
+class BearerTokens(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # it registers itself
+    target_class = "mlops.authentication.BearerTokens"
+    name = "token"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "A token from the admin or `manage.py token`."}
+
+
+def add_problems(result: dict[str, Any], generator: Any, request: Any, public: Any) -> dict[str, Any]:
+    """A postprocessing hook: document the refusals that every operation has in common."""
+    components = result.setdefault("components", {})
+    components.setdefault("schemas", {})["Problem"] = PROBLEM
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    components["responses"] = {
+        f"Problem{code}": {"description": meaning, "content": content} for code, meaning in MEANING.items()
+    }
+    for address, operations in result["paths"].items():
+        for method, operation in operations.items():
+            for code in _possible(address, method):
+                operation["responses"].setdefault(str(code), {"$ref": f"#/components/responses/Problem{code}"})
+    return result
+
+
+def _possible(address: str, method: str) -> list[int]:
+    found = [400, 401]
+    if "{" in address:
+        found.append(404)
+    if method in WRITES:
+        found += [403, 409, 413, 415, 422]
+    return sorted(found)
