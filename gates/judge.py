@@ -164,8 +164,7 @@ def latency(check: LatencyCheck, milliseconds: FloatArray, *, champion: FloatArr
     against = ratio(milliseconds, champion, q=0.5) if champion is not None and n else None
     detail: dict[str, Any] = {"ratio_to_champion": against, "longest_ms": summary.longest if summary else None}
     if n < check.minimum_calls:
-        message = f"Only {n} calls fitted into {check.budget_seconds:g} s; {check.minimum_calls} are needed to judge."
-        return _judged(check, "inconclusive", message, n=n, detail=detail)
+        return _few_calls(check, milliseconds, detail)
     if unsteady := _unsteady(check, milliseconds):
         return _judged(check, "inconclusive", unsteady, n=n, detail=detail)
     verdicts: list[VerdictName] = []
@@ -195,6 +194,25 @@ def latency(check: LatencyCheck, milliseconds: FloatArray, *, champion: FloatArr
         check.rule(),
         detail,
     )
+
+
+def _few_calls(check: LatencyCheck, milliseconds: FloatArray, detail: dict[str, Any]) -> Judgement:
+    """Few calls can not show that a version is fast enough, but they can show that it is not.
+
+    If at least a share q of calls met the limit, so many slow ones among n would be a binomial accident of probability
+    P(X >= slow), X ~ Binomial(n, 1 - q).
+    """
+    from scipy.stats import binom
+
+    n = len(milliseconds)
+    fitted = f"Only {n} calls fitted into {check.budget_seconds:g} s"
+    for name, q, limit in (("p50", 0.5, check.p50_ms), ("p95", 0.95, check.p95_ms)):
+        slow = 0 if limit is None else int((milliseconds > limit).sum())
+        if slow and binom.sf(slow - 1, n, 1 - q) < 1 - check.confidence:
+            message = f"{fitted}, and {slow} of them took longer than the {limit:g} ms allowed for {name}."
+            return _judged(check, "failed", message, n=n, detail=detail)
+    message = f"{fitted}; {check.minimum_calls} are needed to judge."
+    return _judged(check, "inconclusive", message, n=n, detail=detail)
 
 
 @dataclass(frozen=True)

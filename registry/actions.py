@@ -435,7 +435,8 @@ def _register(*, artifact: BinaryIO, version: ModelVersion, actor: Actor) -> Mod
         _validate(version)
         version.save(force_insert=True)
         data = {"artifact": stored.digest, "load_class": version.load_class, "quarantined_because": quarantined}
-        record("model_version.registered", version, actor=actor, reason=version.note, data=data)
+        made_by = Event.objects.about(version.training_run).last() if version.training_run else None
+        record("model_version.registered", version, actor=actor, reason=version.note, cause=made_by, data=data)
     return version
 
 

@@ -20,8 +20,10 @@ from jobs.tick import Schedule, tick
 from mlops.schedules import SCHEDULES
 from rollout import gateway, prediction_log
 
-STEP = timedelta(hours=3)
+STEP = timedelta(hours=4)
 """One step of the replay: the cadence of the fast feature views, so that each is materialized on time."""
+QUIET = timedelta(hours=12)
+"""A step without requests (the small hours) is passed over, but never for longer than this."""
 
 COARSER = {
     "materialize": STEP,
@@ -71,14 +73,17 @@ def replay(
 ) -> Iterator[datetime]:
     """Live through [start, end) step by step; yields the moment after each step. The clock is left at ``end``."""
     waiting = sorted(scenes, key=lambda scene: scene.at)
-    now = start
+    now, lived = start, start - QUIET
     while now < end:
-        clock.set_to(now)
-        _learn_outcomes(endpoint, traffic, now)
-        waiting = [scene for scene in waiting if not _played(scene, now)]
-        tick(now=now, schedules=REPLAY_SCHEDULES)
-        drain()
-        _serve(endpoint, traffic, now)
+        requests = traffic.asked(now, now + STEP)
+        if requests.num_rows or now - lived >= QUIET:
+            clock.set_to(now)
+            _learn_outcomes(endpoint, traffic, since=lived, until=now)
+            waiting = [scene for scene in waiting if not _played(scene, now)]
+            tick(now=now, schedules=REPLAY_SCHEDULES)
+            drain()
+            _serve(endpoint, requests, now)
+            lived = now
         now += STEP
         yield now
     clock.set_to(end)
@@ -95,15 +100,14 @@ def _played(scene: Scene, now: datetime) -> bool:
     return True
 
 
-def _learn_outcomes(endpoint: str, traffic: Traffic, now: datetime) -> None:
-    """Outcomes that arrived in the step that ends at ``now``."""
-    outcomes = traffic.arrived(now - STEP, now)
+def _learn_outcomes(endpoint: str, traffic: Traffic, *, since: datetime, until: datetime) -> None:
+    """Outcomes that arrived since the last step."""
+    outcomes = traffic.arrived(since, until)
     if outcomes.num_rows:
         prediction_log.append_outcomes(endpoint, outcomes)
 
 
-def _serve(endpoint: str, traffic: Traffic, now: datetime) -> None:
+def _serve(endpoint: str, requests: pa.Table, now: datetime) -> None:
     """Requests of the step that begins at ``now`` are answered."""
-    requests = traffic.asked(now, now + STEP)
     if requests.num_rows:
         gateway.serve(endpoint, requests, now=now, refresh=True)

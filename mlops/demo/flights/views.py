@@ -20,8 +20,8 @@ from mlops.demo.flights import data
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
-FAST = 3 * HOUR
-"""How often the views of the day's operations are materialized. README.md has the accuracy at 1, 2 and 3 hours."""
+FAST = 4 * HOUR
+"""How often the views of the day's operations are materialized. README.md has the accuracy at 1 to 6 hours."""
 SLOW = DAY
 """How often the views of weeks and of static facts are materialized."""
 

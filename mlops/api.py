@@ -1,0 +1,144 @@
+"""The REST API: its addresses, the event log, the OpenAPI schema and its pages. What each address does is in the apps.
+
+Conventions (docs/api.md): names and numbers in addresses; strict queries and bodies; cursor pages; every refusal a
+problem document; what the caller may not see is not there (404), what is not their duty is refused by the verb (403).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import include, path, re_path
+from django.views.decorators.http import require_safe
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework import serializers
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from audit.errors import NotFound
+from audit.models import Event
+from audit.rest import ApiView, Listing
+from gates import api as gates
+from mlops import schema as schema  # registers what drf-spectacular can not see
+from mlops.problems import not_found
+from mlops.sight import visible_events
+from monitoring import api as monitoring
+from registry import api as registry
+from rollout import api as rollout
+
+# ---------------------------------------------------------------------- events
+
+EVENTS: QuerySet[Event] = Event.objects.select_related("actor")
+
+
+class EventRow(serializers.ModelSerializer[Event]):
+    """One thing that happened; ``cause`` is the id of the event that it followed from."""
+
+    model = serializers.CharField(source="registered_model", read_only=True, help_text="Empty: it concerns no model.")
+    actor = serializers.CharField(read_only=True, allow_null=True, help_text="The person; null: Gatehouse itself.")
+    cause = serializers.IntegerField(source="cause_id", read_only=True, allow_null=True)
+
+    class Meta:
+        model = Event
+        fields: tuple[str, ...] = (
+            "id", "name", "subject_type", "subject_id", "subject_label", "model", "actor", "service", "reason", "data",
+            "cause", "at", "recorded_at",
+        )  # fmt: skip
+        read_only_fields = fields
+
+
+class EventDetail(EventRow):
+    effects = serializers.SerializerMethodField(help_text="Ids of the events that followed from it.")
+
+    class Meta(EventRow.Meta):
+        fields = (*EventRow.Meta.fields, "effects")
+        read_only_fields = fields
+
+    def get_effects(self, event: Event) -> list[int]:
+        visible: QuerySet[Event] = visible_events(self.context["user"], event.effects.all())
+        return list(visible.order_by("id").values_list("pk", flat=True))
+
+
+class EventFilter(filters.FilterSet):
+    model = filters.CharFilter(field_name="registered_model")
+    name = filters.CharFilter(help_text="Such as rollout.promoted.")
+    since = filters.IsoDateTimeFilter(field_name="at", lookup_expr="gte", help_text="Event time.")
+    until = filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt", help_text="Event time.")
+
+
+class Events(Listing):
+    """What happened, newest first, as far as the caller may see it."""
+
+    queryset = EVENTS
+    serializer_class = EventRow
+    filterset_class = EventFilter
+
+    def visible(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        return visible_events(self.user, rows)
+
+
+class OneEvent(ApiView):
+    """One event with what it followed from and what followed from it."""
+
+    @extend_schema(operation_id="events_retrieve", responses=EventDetail)
+    def get(self, request: Request, pk: int) -> Response:
+        event = visible_events(self.user, EVENTS).filter(pk=pk).first()
+        if event is None:
+            raise NotFound(f"There is no event {pk}, or it is not yours to see.")
+        return Response(EventDetail(event, context={"user": self.user}).data)
+
+
+# ---------------------------------------------------------------------- the schema and its page
+
+
+@require_safe
+def docs(request: HttpRequest) -> HttpResponse:
+    """Swagger UI, served from here alone: no inline script or style, so that the content policy stays as it is."""
+    return render(request, "api/docs.html", {"title": "Gatehouse API"})
+
+
+openapi = SpectacularAPIView.as_view(permission_classes=[AllowAny], authentication_classes=[])
+
+MODEL = "models/<slug:name>/"
+VERSION = f"{MODEL}versions/<int:number>/"
+
+v1 = [
+    path("models/", registry.Models.as_view(), name="models"),
+    path(MODEL, registry.Model.as_view(), name="model"),
+    path(f"{MODEL}versions/", registry.Versions.as_view(), name="versions"),
+    path(VERSION, registry.Version.as_view(), name="version"),
+    path(f"{VERSION}standing/", rollout.VersionStanding.as_view(), name="standing"),
+    path(f"{MODEL}training-runs/", registry.TrainingRuns.as_view(), name="training-runs"),
+    path(f"{MODEL}training-runs/<int:pk>/", registry.OneTrainingRun.as_view(), name="training-run"),
+    path(f"{MODEL}evidence/", gates.EvidenceListing.as_view(), name="evidence-list"),
+    path(f"{MODEL}evidence/<int:pk>/", gates.OneEvidence.as_view(), name="evidence"),
+    path(f"{MODEL}gate-runs/", gates.GateRuns.as_view(), name="gate-runs"),
+    path(f"{MODEL}gate-runs/<int:pk>/", gates.OneGateRun.as_view(), name="gate-run"),
+    path(f"{MODEL}rollouts/", rollout.Rollouts.as_view(), name="rollouts"),
+    path("rollouts/<int:pk>/", rollout.OneRollout.as_view(), name="rollout"),
+    path("rollouts/<int:pk>/pause/", rollout.Pause.as_view(), name="rollout-pause"),
+    path("rollouts/<int:pk>/resume/", rollout.Resume.as_view(), name="rollout-resume"),
+    path("rollouts/<int:pk>/abort/", rollout.Abort.as_view(), name="rollout-abort"),
+    path("endpoints/<slug:name>/predict/", rollout.Predict.as_view(), name="predict"),
+    path("endpoints/<slug:name>/outcomes/", rollout.Outcomes.as_view(), name="outcomes"),
+    path("incidents/", monitoring.Incidents.as_view(), name="incidents"),
+    path("incidents/<int:pk>/", monitoring.OneIncident.as_view(), name="incident"),
+    path("incidents/<int:pk>/acknowledge/", monitoring.Acknowledge.as_view(), name="incident-acknowledge"),
+    path("incidents/<int:pk>/resolve/", monitoring.Resolve.as_view(), name="incident-resolve"),
+    path("events/", Events.as_view(), name="events"),
+    path("events/<int:pk>/", OneEvent.as_view(), name="event"),
+    path("features/services/<slug:name>/online/", registry.OnlineFeatures.as_view(), name="features-online"),
+]
+
+urlpatterns = [
+    path("v1/", include((v1, "api"))),
+    path("schema/", openapi, name="api-schema"),
+    path("docs/", docs, name="api-docs"),
+    re_path(r"^.*$", not_found),  # a problem document here as well, instead of a page
+]

@@ -1,0 +1,293 @@
+"""The registry in the admin: models and their owners, how they are trained, every run and version with its lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.models import Group, User
+from django.db.models import Prefetch, QuerySet
+from django.utils.safestring import SafeString
+
+from audit.desk import (
+    Choice,
+    Decision,
+    Lines,
+    Link,
+    LongText,
+    ReasonForm,
+    RowChoice,
+    ShortText,
+    StateFilter,
+    display,
+)
+from audit.errors import InvalidInput
+from audit.pages import badge
+from audit.trail import Actor
+from registry import actions
+from registry.desk import ModelDesk, ModelFilter, offered_to
+from registry.duties import has_duty
+from registry.lineage import Node, trace
+from registry.models import (
+    AUDITORS,
+    Alias,
+    Duty,
+    ModelVersion,
+    RegisteredModel,
+    RunState,
+    Task,
+    Tier,
+    TrainingPipeline,
+    TrainingRun,
+)
+
+SHOWN = 10
+
+
+class ModelForm(ReasonForm):
+    """What is said of a model, and who owns it."""
+
+    title = ShortText(max_length=120)
+    description = LongText(required=False, help_text="The question it answers, for whom, and when.")
+    tier = Choice(choices=Tier.choices, help_text="What is at stake; the product owner says it.")
+    data_science = RowChoice(queryset=Group.objects.all(), help_text="Owns model quality.")
+    platform = RowChoice(queryset=Group.objects.all(), help_text="Owns infrastructure reliability.")
+    product = RowChoice(queryset=Group.objects.all(), help_text="Owns which model is used, and when.")
+
+    def present(self, subject: Any) -> Mapping[str, Any]:
+        names = ("title", "description", "tier", "data_science", "platform", "product")
+        return {name: getattr(subject, name) for name in names}
+
+
+class NewModelForm(ModelForm):
+    name = ShortText(
+        max_length=60, help_text="For URLs and code: lower-case letters, digits, '-' and '_'. Never changes."
+    )
+    task = Choice(choices=Task.choices)
+    reason = None  # the description says why a model exists
+
+    def present(self, subject: Any) -> Mapping[str, Any]:
+        return {"tier": Tier.STANDARD}
+
+
+def _may_found(subject: Any, user: User) -> bool:
+    return not user.groups.filter(name=AUDITORS).exists()
+
+
+def _found(**fields: Any) -> str:
+    registered_model = actions.create_model(**fields)
+    return f"{registered_model} is registered. Next: adopt a policy, define a pipeline, create an endpoint."
+
+
+@admin.register(RegisteredModel)
+class RegisteredModelDesk(ModelDesk):
+    within = "pk"
+    portal = "portal:model"
+    list_display = ("name", "title", "tier", "champion_version", "data_science", "platform", "product", "automatic")
+    list_select_related = ("data_science", "platform", "product")
+    list_filter = ("tier",)
+    search_fields = ("name", "title", "description")
+    decisions = (
+        Decision(
+            name="register",
+            label="Register a model",
+            consequence="A model begins with its tier and its three owners. Nothing serves yet.",
+            carry_out=_found,
+            offered=_may_found,
+            form=NewModelForm,
+            variant="primary",
+            icon="add",
+            for_list=True,
+        ),
+        Decision(
+            name="edit",
+            label="Change description, tier or owners",
+            consequence=(
+                "Any owner may change the words; each group hands on only its own duty; the tier is product's."
+            ),
+            carry_out=actions.change_model,
+            offered=lambda registered_model, user: has_duty(user, registered_model, *Duty),
+            form=ModelForm,
+            icon="edit",
+        ),
+    )
+
+    def get_queryset(self, request: Any) -> QuerySet[Any]:
+        champions = Prefetch("aliases", Alias.objects.filter(name=Alias.CHAMPION).select_related("version"))
+        return super().get_queryset(request).prefetch_related(champions)
+
+    @display(description="champion")
+    def champion_version(self, registered_model: RegisteredModel) -> str:
+        alias = next(iter(registered_model.aliases.all()), None)
+        return f"v{alias.version.number} since {alias.since:%Y-%m-%d}" if alias else "none yet"
+
+    @display(description="automation", boolean=True)
+    def automatic(self, registered_model: RegisteredModel) -> bool:
+        return registered_model.automation
+
+    def portal_arguments(self, subject: RegisteredModel) -> list[Any]:
+        return [subject.name]
+
+    def links(self, subject: RegisteredModel, user: User) -> Iterable[Link]:
+        champion = subject.champion()
+        return [
+            Link("Champion", [champion] if champion else []),
+            Link("Pipelines", list(subject.pipelines.select_related("registered_model"))),
+            Link("Versions", list(subject.versions.select_related("registered_model")[:SHOWN])),
+            Link("Policies", list(subject.policies.select_related("registered_model")[:3])),
+            Link("Endpoints", list(subject.endpoints.all())),
+            Link("Rollouts", list(subject.rollouts.select_related("version__registered_model", "endpoint")[:SHOWN])),
+            Link("Incidents", list(subject.incidents.exclude(state="resolved")[:SHOWN])),
+            Link("Retrainings", list(subject.retrainings.select_related("registered_model")[:SHOWN])),
+            Link("Rethinks", list(subject.rethinks.select_related("registered_model"))),
+        ]
+
+
+class TrainingForm(ReasonForm):
+    """Which of the pipeline's windows to train on."""
+
+    window = Choice(choices=[], help_text="One of the windows that the pipeline declares.")
+
+    def __init__(self, subject: Any, user: User, *args: Any, **kwargs: Any) -> None:
+        super().__init__(subject, user, *args, **kwargs)
+        names = [window.get("name", "") for window in subject.windows]
+        self.fields["window"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]  # a ChoiceField
+
+
+def _request_training(pipeline: TrainingPipeline, *, window: str, reason: str, actor: Actor, now: datetime) -> str:
+    chosen = next((each for each in pipeline.windows if each.get("name") == window), None)
+    if chosen is None:
+        raise InvalidInput({"window": "Choose one of the pipeline's windows."})
+    run = actions.request_training(
+        pipeline, window=chosen, trigger="person", parameters=None, actor=actor, reason=reason, now=now
+    )
+    return f"{run} is requested; a worker takes it next. Its version goes through the gates by itself."
+
+
+@admin.register(TrainingPipeline)
+class TrainingPipelineDesk(ModelDesk):
+    list_display = ("__str__", "entry_point", "service", "window_names", "holdout_days", "automatic")
+    list_select_related = ("registered_model", "service")
+    list_filter = (ModelFilter, "automatic")
+    search_fields = ("name", "entry_point")
+    decisions = (
+        Decision(
+            name="train",
+            label="Request a training",
+            consequence="A worker builds the dataset, trains in a child process and registers the version.",
+            carry_out=_request_training,
+            offered=offered_to(Duty.DATA_SCIENCE),
+            form=TrainingForm,
+            variant="primary",
+            icon="model_training",
+        ),
+    )
+
+    @display(description="windows")
+    def window_names(self, pipeline: TrainingPipeline) -> str:
+        return ", ".join(window.get("name", "?") for window in pipeline.windows)
+
+    def links(self, subject: TrainingPipeline, user: User) -> Iterable[Link]:
+        return [
+            Link("Model", [subject.registered_model]),
+            Link("Feature service", [subject.service]),
+            Link("Runs", list(subject.runs.select_related("pipeline__registered_model")[:SHOWN])),
+        ]
+
+
+@admin.register(TrainingRun)
+class TrainingRunDesk(ModelDesk):
+    list_display = ("__str__", "state_badge", "why", "trigger", "window_name", "requested_at", "wall_seconds")
+    list_select_related = ("pipeline__registered_model",)
+    list_filter = (StateFilter, ModelFilter, "trigger")
+    search_fields = ("pipeline__name", "registered_model__name", "state_reason", "commit")
+    date_hierarchy = "requested_at"
+    decisions = (
+        Decision(
+            name="cancel",
+            label="Cancel",
+            consequence="The run is given up; what a running child still produces is thrown away.",
+            carry_out=actions.cancel_training,
+            offered=offered_to(Duty.DATA_SCIENCE, Duty.PLATFORM, states=(RunState.REQUESTED, RunState.RUNNING)),
+            variant="danger",
+            icon="cancel",
+        ),
+    )
+
+    @display(description="window")
+    def window_name(self, run: TrainingRun) -> str:
+        return str(run.window.get("name", ""))
+
+    def links(self, subject: TrainingRun, user: User) -> Iterable[Link]:
+        version = getattr(subject, "version", None)
+        candidate = getattr(subject, "candidate", None)
+        return [
+            Link("Asked for by", [candidate.retraining] if candidate else []),
+            Link("Pipeline", [subject.pipeline]),
+            Link("Dataset", [subject.dataset] if subject.dataset else []),
+            Link("Made", [version] if version else []),
+        ]
+
+
+@admin.register(ModelVersion)
+class ModelVersionDesk(ModelDesk):
+    portal = "portal:version"
+    list_display = ("__str__", "names", "gates", "rollout_state", "service", "load_class", "registered_at", "note")
+    list_select_related = ("registered_model", "service")
+    list_filter = (ModelFilter, "load_class")
+    search_fields = ("note", "artifact_digest", "registered_model__name", "commit")
+    date_hierarchy = "registered_at"
+
+    def get_queryset(self, request: Any) -> QuerySet[Any]:
+        return super().get_queryset(request).prefetch_related("aliases", "gate_runs", "rollouts")
+
+    @display(description="alias")
+    def names(self, version: ModelVersion) -> str:
+        return ", ".join(alias.name for alias in version.aliases.all()) or "—"
+
+    @display(description="gates")
+    def gates(self, version: ModelVersion) -> SafeString:
+        run = next(iter(version.gate_runs.all()), None)
+        return badge(run.state if run else "")
+
+    @display(description="rollout")
+    def rollout_state(self, version: ModelVersion) -> SafeString:
+        rollout = next(iter(version.rollouts.all()), None)
+        return badge(rollout.state if rollout else "")
+
+    def portal_arguments(self, subject: ModelVersion) -> list[Any]:
+        return [subject.registered_model.name, subject.number]
+
+    def links(self, subject: ModelVersion, user: User) -> Iterable[Link]:
+        return [
+            Link("Model", [subject.registered_model]),
+            Link("Made by", [subject.training_run] if subject.training_run else []),
+            Link("From dataset", [subject.dataset] if subject.dataset else []),
+            Link("Takes features of", [subject.service] if subject.service else []),
+            Link("Gate runs", list(subject.gate_runs.select_related("version__registered_model"))),
+            Link("Rollouts", list(subject.rollouts.select_related("version__registered_model", "endpoint"))),
+            Link("Incidents", list(subject.incidents.all()[:SHOWN])),
+        ]
+
+    def lines(self, subject: ModelVersion) -> Iterable[Lines]:
+        return [Lines("Lineage", list(_rows(trace(subject))), "“Unverified” is somebody's word, or nothing.")]
+
+
+def _rows(node: Node, depth: int = 0) -> Iterable[tuple[str, str]]:
+    said = "; ".join(f"{name}: {value}" for name, value in node.facts)
+    mark = "" if node.is_verified else " (unverified)"
+    yield f"{'· ' * depth}{node.kind}", f"{node.label}{mark}{' — ' if said else ''}{said}"
+    for part in node.parts:
+        yield from _rows(part, depth + 1)
+
+
+@admin.register(Alias)
+class AliasDesk(ModelDesk):
+    list_display = ("registered_model", "name", "version", "since")
+    list_select_related = ("registered_model", "version__registered_model")
+    list_filter = (ModelFilter, "name")
+
+    def links(self, subject: Alias, user: User) -> Iterable[Link]:
+        return [Link("Points to", [subject.version]), Link("Model", [subject.registered_model])]

@@ -1,0 +1,288 @@
+"""What the portal answers, as dataclasses. Fields that a newer portal adds are ignored."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def read(kind: type[T], told: Mapping[str, Any]) -> T:
+    """A dataclass from a JSON object: known fields only, times and nested rows in their own types."""
+    hints = get_type_hints(kind)
+    known = {field.name: _value(hints[field.name], told[field.name]) for field in fields(kind) if field.name in told}  # type: ignore[arg-type]  # a dataclass
+    return kind(**known)
+
+
+def _value(hint: Any, told: Any) -> Any:
+    if told is None:
+        return None
+    if get_origin(hint) in (Union, types.UnionType):
+        hint = next(each for each in get_args(hint) if each is not type(None))
+    if hint is datetime:
+        return datetime.fromisoformat(told)
+    if get_origin(hint) is tuple:
+        return tuple(_value(get_args(hint)[0], each) for each in told)
+    if is_dataclass(hint) and isinstance(hint, type):
+        return read(hint, told)
+    return told
+
+
+@dataclass(frozen=True)
+class Owners:
+    """The groups with the three duties."""
+
+    data_science: str
+    platform: str
+    product: str
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """How a model is trained; ``windows`` are those a retraining chooses among."""
+
+    name: str
+    service: str
+    label: str
+    parameters: Mapping[str, Any]
+    windows: tuple[Mapping[str, Any], ...]
+    holdout_days: int
+    automatic: bool
+
+
+@dataclass(frozen=True, repr=False)
+class Model:
+    """A registered model; ``champion`` is the number of the version that serves, None before the first."""
+
+    name: str
+    title: str
+    task: str
+    tier: str
+    owners: Owners
+    champion: int | None
+    automation: bool
+    description: str = ""
+    pipelines: tuple[Pipeline, ...] = ()
+
+    def __repr__(self) -> str:
+        serves = f"v{self.champion} serves" if self.champion is not None else "no champion yet"
+        return f"<Model {self.name} ({self.tier}): {serves}>"
+
+
+@dataclass(frozen=True, repr=False)
+class Version:
+    """One immutable version. ``lineage`` is a tree of kind, label, facts, is_verified and parts (empty in lists)."""
+
+    model: str
+    number: int
+    artifact_digest: str
+    artifact_bytes: int
+    load_class: str
+    service: str | None
+    dataset: str | None
+    training_run: int | None
+    label: str
+    metrics: Mapping[str, Any]
+    commit: str
+    dirty: bool
+    code_digest: str
+    content_digest: str
+    note: str
+    registered_by: str | None
+    registered_at: datetime
+    parameters: Mapping[str, Any] | None = None
+    lineage: Mapping[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Version {self.model} v{self.number} {self.artifact_digest[:12]} ({self.load_class})>"
+
+
+@dataclass(frozen=True, repr=False)
+class Evidence:
+    """A report as the portal read it; ``verdict`` is passed, failed, inconclusive or error."""
+
+    id: int
+    model: str
+    kind: str
+    verdict: str
+    summary: str
+    code_digest: str
+    commit: str
+    submitted_at: datetime
+
+    def __repr__(self) -> str:
+        return f"<Evidence {self.kind} of {self.code_digest[:12]}: {self.verdict} ({self.summary})>"
+
+
+@dataclass(frozen=True, repr=False)
+class Check:
+    """One check of a gate run with its numbers."""
+
+    check_id: str
+    kind: str
+    blocking: bool
+    verdict: str
+    message: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int | None
+    threshold: str
+
+    def __repr__(self) -> str:
+        return f"<Check {self.check_id}: {self.verdict}: {self.message}>"
+
+
+@dataclass(frozen=True, repr=False)
+class GateRun:
+    id: int
+    model: str
+    version: int
+    number: int
+    policy: int
+    state: str
+    state_reason: str
+    champion: int | None
+    opened_at: datetime
+    deadline: datetime
+    missing_evidence: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<GateRun {self.id} of {self.model} v{self.version}: {self.state}: {self.state_reason}>"
+
+
+@dataclass(frozen=True)
+class GateStanding:
+    """``state`` is a gate run's, ``unjudged``, or ``void``: passed, but under a policy that is no longer in force."""
+
+    state: str
+    message: str
+    may_enter_rollout: bool
+    gate_run: int | None
+    policy: int | None
+    missing_evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RolloutStanding:
+    id: int
+    endpoint: str
+    state: str
+    reason: str
+    since: datetime | None
+    step: int
+
+
+@dataclass(frozen=True, repr=False)
+class Standing:
+    """Where a version is (``stage``) and ``why``."""
+
+    model: str
+    version: int
+    stage: str
+    why: str
+    since: datetime | None
+    is_champion: bool
+    gates_ended: bool
+    gates: GateStanding
+    rollouts: tuple[RolloutStanding, ...]
+
+    @property
+    def passed(self) -> bool:
+        """It passed every gate of the policy in force."""
+        return self.gates.may_enter_rollout
+
+    def __repr__(self) -> str:
+        return f"<Standing {self.model} v{self.version}: {self.stage}: {self.why}>"
+
+
+@dataclass(frozen=True, repr=False)
+class TrainingRun:
+    """``version`` is the number of the version that it made, once it has succeeded."""
+
+    id: int
+    model: str
+    pipeline: str
+    state: str
+    state_reason: str
+    trigger: str
+    window: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    version: int | None
+    requested_at: datetime
+
+    def __repr__(self) -> str:
+        made = f", made v{self.version}" if self.version is not None else ""
+        return f"<TrainingRun {self.id} of {self.model}/{self.pipeline}: {self.state}{made}>"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One metric of one look; ``harm`` and ``no_harm`` are log e-values that prove at ``needed``."""
+
+    metric: str
+    verdict: str
+    message: str
+    value: float | None
+    low: float | None
+    high: float | None
+    limit: float | None
+    n: int
+    harm: float | None
+    no_harm: float | None
+    needed: float | None
+
+
+@dataclass(frozen=True)
+class Look:
+    number: int
+    stage: str
+    step: int
+    at: datetime
+    conclusion: str
+    summary: str
+    measurements: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class Rollout:
+    """``latest_look`` is only there when one rollout was asked for, and after its first look."""
+
+    id: int
+    model: str
+    endpoint: str
+    version: int
+    incumbent: int | None
+    state: str
+    state_reason: str
+    step: int
+    created_at: datetime
+    ended_at: datetime | None
+    latest_look: Look | None = None
+
+    def __repr__(self) -> str:
+        step = f" step {self.step}" if self.state == "canary" else ""
+        return f"<Rollout {self.id}: {self.model} v{self.version} on {self.endpoint}: {self.state}{step}>"
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """``arm`` says who should have answered, ``answered_by`` who did; an outcome names ``at`` as its predicted_at."""
+
+    request_id: str
+    at: datetime
+    score: float | None
+    decision: bool | None
+    arm: str
+    answered_by: str
+    version: int | None
+    status: str
+
+    def __repr__(self) -> str:
+        return f"<Prediction {self.request_id}: {self.score} by {self.answered_by} v{self.version}>"
