@@ -180,7 +180,7 @@ def run(job_id: int, *, renew: bool = True) -> None:
 
 def _new_claim() -> str:
     """A token that tells an operator which worker and process holds a job."""
-    worker = settings.GATEHOUSE_WORKER_ID or socket.gethostname()[:24]
+    worker = str(settings.GATEHOUSE_WORKER_ID) or socket.gethostname()[:24]
     return f"{worker}/{os.getpid()}/{uuid.uuid4().hex[:12]}"
 
 

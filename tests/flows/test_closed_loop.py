@@ -46,10 +46,11 @@ def test_loop__relation_changes__a_retrained_version_promotes_itself() -> None:
     retraining = Retraining.objects.filter(state=RetrainingState.PROMOTED).get()
     champion = place.registered_model.champion()
     assert champion is not None
+    assert champion.training_run is not None
     assert champion.training_run.candidate.retraining == retraining
     since = Event.objects.filter(pk__gt=people_were_done)
     assert all(event.is_automatic for event in since)
-    crowned = since.filter(name="rollout.promoted").last()
+    crowned = since.filter(name="rollout.promoted").latest("id")
     assert {"decay.confirmed", "incident.opened"} & set(chain_of(crowned))
     assert Incident.objects.filter(kind="decay").get().state == IncidentState.RESOLVED
 

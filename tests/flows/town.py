@@ -31,6 +31,7 @@ from registry.models import RegisteredModel, TrainingPipeline
 from rollout import actions as rollout
 from rollout import gateway, prediction_log
 from rollout.models import Endpoint
+from stats.interval import FloatArray
 from tests.builders import alice, group, paula, person, pete, registered_model
 
 OPENED = datetime(2013, 4, 1, tzinfo=UTC)
@@ -60,20 +61,20 @@ WATCH: dict[str, Any] = {
     "widest_auc_interval": 0.3,
 }
 
-Chance = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Chance = Callable[[FloatArray, FloatArray], FloatArray]
 
 
-def steady(amount: np.ndarray, size: np.ndarray) -> np.ndarray:
+def steady(amount: FloatArray, size: FloatArray) -> FloatArray:
     """The relation of the first weeks."""
     return 1 / (1 + np.exp(-(1.2 * amount + 1.2 * (size - 2))))
 
 
-def reversed_sizes(amount: np.ndarray, size: np.ndarray) -> np.ndarray:
+def reversed_sizes(amount: FloatArray, size: FloatArray) -> FloatArray:
     """Large shops became the good ones."""
     return 1 / (1 + np.exp(-(1.2 * amount - 1.2 * (size - 2))))
 
 
-def a_coin(amount: np.ndarray, size: np.ndarray) -> np.ndarray:
+def a_coin(amount: FloatArray, size: FloatArray) -> FloatArray:
     """Nothing that is known tells anything any more."""
     return np.full(len(amount), 0.5)
 
@@ -184,7 +185,7 @@ def _submit_evidence(of: RegisteredModel) -> None:
 
 
 def _service() -> FeatureService:
-    platform = {"owner": group("delay-platform"), "actor": pete(), "now": OPENED}
+    platform: dict[str, Any] = {"owner": group("delay-platform"), "actor": pete(), "now": OPENED}
     for name in ("requests", "outcomes"):
         features.define_source(
             name=name, uri=f"sources/{name}.parquet", event_timestamp="at", created_timestamp="arrived", **platform
@@ -217,8 +218,8 @@ def _write(changes_at: datetime, then: Chance) -> Traffic:
     n = (BEFORE + AFTER) * PER_DAY
     at = [OPENED - BEFORE * DAY + i * DAY / PER_DAY for i in range(n)]
     shop = random.integers(0, 5, n)
-    amount = random.normal(size=n)
-    chance = np.where([moment < changes_at for moment in at], steady(amount, shop), then(amount, shop))
+    amount, size = random.normal(size=n), shop.astype(np.float64)
+    chance = np.where([moment < changes_at for moment in at], steady(amount, size), then(amount, size))
     late = (random.random(n) < chance).astype(int)
     ids = [f"r{i}" for i in range(n)]
     names = [f"s{each}" for each in shop]

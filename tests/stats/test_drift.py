@@ -5,34 +5,35 @@ from scipy.stats import chi2_contingency, ks_2samp, wasserstein_distance
 
 from stats import drift
 from stats.drift import Profile, ReferenceBins, categorical_bins, numeric_bins, profile
+from stats.interval import FloatArray
 
 
-def bins_of(values: np.ndarray) -> ReferenceBins:
+def bins_of(values: FloatArray) -> ReferenceBins:
     bins = numeric_bins(values)
     assert bins is not None
     return bins
 
 
 @pytest.fixture
-def normal() -> np.ndarray:
+def normal() -> FloatArray:
     return np.random.default_rng(0).normal(size=20_000)
 
 
-def test_profile__of_two_halves__adds_up_to_the_whole(normal: np.ndarray):
+def test_profile__of_two_halves__adds_up_to_the_whole(normal: FloatArray) -> None:
     bins = bins_of(normal)
     whole, parts = profile(normal, bins), profile(normal[:7000], bins) + profile(normal[7000:], bins)
     assert (parts.counts, parts.n) == (whole.counts, whole.n)
     assert parts.sums == pytest.approx(whole.sums)
 
 
-def test_profile__through_json__is_the_same(normal: np.ndarray):
+def test_profile__through_json__is_the_same(normal: FloatArray) -> None:
     bins = bins_of(normal)
     counted = profile(normal, bins)
     assert Profile.from_dict(counted.as_dict()) == counted
     assert ReferenceBins.from_dict(bins.as_dict()) == bins
 
 
-def test_effect__no_drift__is_not_significant(normal: np.ndarray):
+def test_effect__no_drift__is_not_significant(normal: FloatArray) -> None:
     bins = bins_of(normal)
     found = drift.effect(profile(normal, bins), profile(np.random.default_rng(1).normal(size=5000), bins), bins)
     assert found is not None
@@ -40,7 +41,7 @@ def test_effect__no_drift__is_not_significant(normal: np.ndarray):
     assert found.p_value(0.02) > 0.5
 
 
-def test_effect__at_zero_tolerance__is_the_chi_square_test(normal: np.ndarray):
+def test_effect__at_zero_tolerance__is_the_chi_square_test(normal: FloatArray) -> None:
     bins = bins_of(normal)
     other = np.random.default_rng(1).normal(0.1, size=5000)
     found = drift.effect(profile(normal, bins), profile(other, bins), bins)
@@ -50,7 +51,7 @@ def test_effect__at_zero_tolerance__is_the_chi_square_test(normal: np.ndarray):
     assert found.p_value(0.0) == pytest.approx(chi2_contingency(table, correction=False).pvalue, rel=1e-6)
 
 
-def test_effect__shift_of_half_a_deviation__exceeds_the_tolerance_beyond_doubt(normal: np.ndarray):
+def test_effect__shift_of_half_a_deviation__exceeds_the_tolerance_beyond_doubt(normal: FloatArray) -> None:
     bins = bins_of(normal)
     found = drift.effect(profile(normal, bins), profile(normal[:3000] + 0.5, bins), bins)
     assert found is not None
@@ -58,7 +59,7 @@ def test_effect__shift_of_half_a_deviation__exceeds_the_tolerance_beyond_doubt(n
     assert found.p_value(0.05) < 1e-6
 
 
-def test_effect__window_equal_to_the_reference__does_not_overflow(normal: np.ndarray):
+def test_effect__window_equal_to_the_reference__does_not_overflow(normal: FloatArray) -> None:
     bins = bins_of(normal)
     same = profile(np.tile(normal, 30), bins)
     found = drift.effect(same, same, bins)
@@ -66,12 +67,12 @@ def test_effect__window_equal_to_the_reference__does_not_overflow(normal: np.nda
     assert found.p_value(0.02) == pytest.approx(1.0)
 
 
-def test_effect__empty_window__has_no_answer(normal: np.ndarray):
+def test_effect__empty_window__has_no_answer(normal: FloatArray) -> None:
     bins = bins_of(normal)
     assert drift.effect(profile(normal, bins), profile([], bins), bins) is None
 
 
-def test_effect__false_alarms__stay_below_the_level():
+def test_effect__false_alarms__stay_below_the_level() -> None:
     alarms = 0
     for seed in range(300):
         rng = np.random.default_rng(seed)
@@ -85,7 +86,7 @@ def test_effect__false_alarms__stay_below_the_level():
     assert alarms / 300 < 0.09
 
 
-def test_scores__on_the_same_bins__equal_scipy(normal: np.ndarray):
+def test_scores__on_the_same_bins__equal_scipy(normal: FloatArray) -> None:
     bins = bins_of(normal)
     other = np.random.default_rng(2).normal(0.3, 1.2, size=8000)
     before, now = profile(normal, bins), profile(other, bins)
@@ -98,7 +99,7 @@ def test_scores__on_the_same_bins__equal_scipy(normal: np.ndarray):
     assert drift.wasserstein(before, now, bins) == pytest.approx(exact, abs=0.005)
 
 
-def test_profile__nulls_unseen_and_out_of_range__are_counted_apart():
+def test_profile__nulls_unseen_and_out_of_range__are_counted_apart() -> None:
     numbers = numeric_bins([1.0, 2.0, 3.0])
     levels = categorical_bins(["a", "b"])
     assert numbers is not None
@@ -109,19 +110,19 @@ def test_profile__nulls_unseen_and_out_of_range__are_counted_apart():
     assert (named.nulls, named.unseen, named.n) == (1, 1, 3)
 
 
-def test_null_increase__worked_by_hand():
+def test_null_increase__worked_by_hand() -> None:
     bins = numeric_bins([1.0, 2.0])
     assert bins is not None
     before, now = profile([1.0, 2.0], bins), profile([1.0, np.nan], bins)
     assert drift.null_increase(before, now) == 0.5
 
 
-def test_bins__nothing_known__have_no_answer():
+def test_bins__nothing_known__have_no_answer() -> None:
     assert numeric_bins([np.nan, np.nan]) is None
     assert categorical_bins([None]) is None
 
 
-def test_effect__new_level__is_seen_as_drift():
+def test_effect__new_level__is_seen_as_drift() -> None:
     bins = categorical_bins(["a"] * 500 + ["b"] * 500)
     assert bins is not None
     before = profile(["a"] * 500 + ["b"] * 500, bins)
@@ -130,6 +131,6 @@ def test_effect__new_level__is_seen_as_drift():
     assert found.p_value(0.1) < 1e-6
 
 
-def test_profiles__of_different_bins__are_not_added():
+def test_profiles__of_different_bins__are_not_added() -> None:
     with pytest.raises(ValueError, match="different bins"):
         Profile((1,), (0.0,), 1, 0, 0, 0) + Profile((1, 2), (0.0, 0.0), 3, 0, 0, 0)
