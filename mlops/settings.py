@@ -143,7 +143,7 @@ STORAGES = {
 STATIC_URL = "static/"
 STATIC_ROOT = env.str("GATEHOUSE_STATIC_ROOT", default=str(Path(DATA_ROOT) / "static"))
 PLOTLY = Path(find_spec("plotly").submodule_search_locations[0])  # type: ignore[union-attr,index]  # it is installed
-STATICFILES_DIRS = [BASE_DIR / "mlops" / "static", ("plotly", PLOTLY / "package_data")]
+STATICFILES_DIRS = [("plotly", PLOTLY / "package_data")]  # served by ourselves, never from a CDN
 
 # --- Queue: the doorbell, never the ledger (docs/operations.md) -------------------------------------------------------
 # The job row is the record. The ORM broker on the same database commits a bell with the change that caused it.

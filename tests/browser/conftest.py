@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -59,6 +59,13 @@ class Visitor:
     page: Any
     site: str
     complaints: list[str] = field(default_factory=list)
+    leaving: list[Callable[[], None]] = field(default_factory=list)
+
+    def leave(self) -> None:
+        """Close the browser. Only then may a test ask the database: playwright's loop runs in the same thread, and a
+        query beside it would open a connection that nobody closes."""
+        while self.leaving:
+            self.leaving.pop(0)()
 
     def hear(self, said: Any) -> None:
         if said.type in ("error", "warning"):
@@ -78,17 +85,15 @@ class Visitor:
 
 
 @pytest.fixture
-def visitor(chromium: str, live_server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Visitor]:
+def visitor(chromium: str, live_server: Any) -> Iterator[Visitor]:
     """A fresh browser window at the live site."""
     from playwright.sync_api import sync_playwright
 
-    # playwright's loop runs in this thread; the site answers in another, and our own queries here are ordinary ones
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1360, "height": 900})
-        visitor = Visitor(page, live_server.url)
-        page.on("console", visitor.hear)
-        page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
-        yield visitor
-        browser.close()
+    playwright = sync_playwright().start()
+    browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    visitor = Visitor(browser.new_page(viewport={"width": 1360, "height": 900}), live_server.url)
+    visitor.leaving = [browser.close, playwright.stop]
+    visitor.page.on("console", visitor.hear)
+    visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
+    yield visitor
+    visitor.leave()

@@ -29,6 +29,7 @@ def test_rethink__approved_by_the_product_owner__on_the_real_page(world: World, 
     visitor.page.fill("#note", "Predict per airline.")
     visitor.page.click("text=Approve the new approach")
     visitor.page.wait_for_selector("text=Recorded: approve.")
+    visitor.leave()
     rethink = Rethink.objects.get()
     assert (rethink.state, rethink.approach, rethink.decided_by) == ("approved", "Predict per airline.", world.owner)
     assert visitor.complaints == []
@@ -60,6 +61,7 @@ def test_admin__list_page_and_decision__work_with_a_quiet_console(world: World, 
     visitor.page.fill("textarea[name=reason]", "The booking app is being released.")
     visitor.page.click("form button:has-text('Pause')")
     visitor.page.wait_for_selector("text=Done and recorded: Pause.")
+    visitor.leave()
     assert Rollout.objects.get(pk=world["rollout"].pk).state == "paused"
     assert visitor.complaints == []
 
