@@ -62,7 +62,7 @@ worker: $(INSTALLED) ## the background worker with its watchdog
 	@$(PYTHON) manage.py worker $(ARGS)
 
 .PHONY: bench
-bench: $(INSTALLED) ## one measured claim: BENCH=pit_join; exits 1 when a figure falls short
+bench: $(INSTALLED) ## one measured claim: BENCH=flights_build; exits 1 when a figure falls short
 	@if [ -z "$(BENCH)" ]; then \
 		echo "Say which: make bench BENCH=<name>, a module of benchmarks/:"; \
 		ls benchmarks; \

@@ -79,9 +79,10 @@ def serve(endpoint_name: str, requests: pa.Table, *, now: datetime, refresh: boo
     candidate_inputs, problem = _candidate_inputs(line, inputs, requests, now, at)
     canary = _canary_rows(line, rows)
     answers = _Answers.none_yet(len(rows))
-    _answer(answers, line.champion, inputs, ~canary, by=CHAMPION, timed=line.timed_rows)
+    timed = line.timed_rows if line.stage == CANARY else 0  # in shadow the look times both versions itself
+    _answer(answers, line.champion, inputs, ~canary, by=CHAMPION, timed=timed)
     if line.candidate is not None and candidate_inputs is not None:
-        _answer(answers, line.candidate, candidate_inputs, canary, by=CANARY, timed=line.timed_rows)
+        _answer(answers, line.candidate, candidate_inputs, canary, by=CANARY, timed=timed)
     else:
         answers.fail(canary, problem)
     _rescue(answers, line.champion, inputs, canary)
@@ -168,7 +169,8 @@ def _answer(answers: _Answers, serving: Serving, inputs: pa.Table, mine: BoolArr
             answers.error[place] = scored.errors.get(row, "The model gave no number.")[:500]
         else:
             answers.answered_by[place] = by
-    worked = places[~np.isnan(scored.scores)][:timed]
+    # Drawn anew each call: the first rows of a batch would time the same few entities every day.
+    worked = np.random.default_rng().permutation(places[~np.isnan(scored.scores)])[:timed]
     times = _time(serving.version, inputs.take(worked)) if len(worked) else np.empty(0)
     answers.latency[worked[: len(times)]] = times
 

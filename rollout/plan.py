@@ -92,7 +92,7 @@ class RolloutPlan(_Document):
     shadow: ShadowPlan = ShadowPlan()
     canary: CanaryPlan = CanaryPlan()
     look_every_hours: float = Field(12, gt=0)
-    timed_rows: int = Field(2, ge=0, description="Rows timed one by one per arm and gateway call.")
+    timed_rows: int = Field(2, ge=0, description="Rows timed one by one per arm and gateway call of a canary.")
 
     @property
     def look_every(self) -> timedelta:

@@ -65,7 +65,8 @@ def _scored(rollout: Rollout, rows: pa.Table, now: datetime, timed_rows: int) ->
     n = len(rows)
     inputs = _inputs(_serving(rollout), rows)
     answered, errors = _predict(rollout.version, inputs)
-    worked = np.flatnonzero(~np.isnan(answered) & (rows["status"].to_numpy(zero_copy_only=False) == "ok"))[:timed_rows]
+    both = np.flatnonzero(~np.isnan(answered) & (rows["status"].to_numpy(zero_copy_only=False) == "ok"))
+    worked = np.random.default_rng().permutation(both)[:timed_rows]
     mine = _times(rollout.version, inputs, worked)
     theirs = np.full(n, np.nan)
     if rollout.incumbent is not None:

@@ -48,7 +48,7 @@ def _what(version: ModelVersion) -> str:
 def _ending(version: ModelVersion) -> str:
     rollout = Rollout.objects.filter(version=version).order_by("-id").first()
     if rollout is not None:
-        return f"{rollout.state.replace("_", " ")}: {rollout.state_reason}"
+        return f"{rollout.state.replace('_', ' ')}: {rollout.state_reason}"
     run = version.gate_runs.order_by("-number").first()
     return f"gates {run.state}: {run.state_reason}" if run else "never judged"
 

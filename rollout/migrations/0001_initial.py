@@ -7,152 +7,348 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('gates', '0001_initial'),
-        ('registry', '0001_initial'),
+        ("gates", "0001_initial"),
+        ("registry", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Endpoint',
+            name="Endpoint",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=60, unique=True, validators=[django.core.validators.RegexValidator('^[a-z][a-z0-9_-]*$', "Lower-case letters, digits, '-' and '_', starting with a letter.")])),
-                ('title', models.CharField(max_length=120)),
-                ('description', models.TextField(blank=True)),
-                ('entity_column', models.CharField(help_text='Request column that identifies who sticks to an arm.', max_length=60)),
-                ('threshold', models.FloatField(default=0.5, help_text='At or above this score the product acts.')),
-                ('outcome_window', models.DurationField(help_text='An outcome is read only when this long after the prediction has passed.')),
-                ('fallback', models.FloatField(blank=True, help_text='Score served when no version can answer.', null=True)),
-                ('plan', models.JSONField(blank=True, default=dict, help_text="Rollout plan (rollout.plan.RolloutPlan); empty: the tier's.")),
-                ('enabled', models.BooleanField(default=True, editable=False, help_text='Off: the kill switch was pulled.')),
-                ('created_at', models.DateTimeField()),
-                ('registered_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='endpoints', to='registry.registeredmodel')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=60,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z][a-z0-9_-]*$", "Lower-case letters, digits, '-' and '_', starting with a letter."
+                            )
+                        ],
+                    ),
+                ),
+                ("title", models.CharField(max_length=120)),
+                ("description", models.TextField(blank=True)),
+                (
+                    "entity_column",
+                    models.CharField(help_text="Request column that identifies who sticks to an arm.", max_length=60),
+                ),
+                ("threshold", models.FloatField(default=0.5, help_text="At or above this score the product acts.")),
+                (
+                    "outcome_window",
+                    models.DurationField(
+                        help_text="An outcome is read only when this long after the prediction has passed."
+                    ),
+                ),
+                (
+                    "fallback",
+                    models.FloatField(blank=True, help_text="Score served when no version can answer.", null=True),
+                ),
+                (
+                    "plan",
+                    models.JSONField(
+                        blank=True,
+                        default=dict,
+                        help_text="Rollout plan (rollout.plan.RolloutPlan); empty: the tier's.",
+                    ),
+                ),
+                (
+                    "enabled",
+                    models.BooleanField(default=True, editable=False, help_text="Off: the kill switch was pulled."),
+                ),
+                ("created_at", models.DateTimeField()),
+                (
+                    "registered_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="endpoints",
+                        to="registry.registeredmodel",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='Decision',
+            name="Decision",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('serve', 'Serve this model here'), ('stop', 'Kill switch: serve the fallback'), ('resume', 'Release the kill switch')], max_length=10)),
-                ('note', models.TextField()),
-                ('decided_at', models.DateTimeField()),
-                ('decided_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('registered_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='registry.registeredmodel')),
-                ('endpoint', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='decisions', to='rollout.endpoint')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("serve", "Serve this model here"),
+                            ("stop", "Kill switch: serve the fallback"),
+                            ("resume", "Release the kill switch"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("note", models.TextField()),
+                ("decided_at", models.DateTimeField()),
+                (
+                    "decided_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "registered_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="registry.registeredmodel"
+                    ),
+                ),
+                (
+                    "endpoint",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="decisions", to="rollout.endpoint"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Rollout',
+            name="Rollout",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(editable=False, max_length=16)),
-                ('state_reason', models.TextField(blank=True, editable=False, help_text='Why it is in this state.')),
-                ('state_since', models.DateTimeField(blank=True, editable=False, help_text='Event time of the last change.', null=True)),
-                ('plan', models.JSONField(help_text='The plan in force when it started (rollout.plan.RolloutPlan).')),
-                ('salt', models.CharField(max_length=40)),
-                ('step', models.PositiveSmallIntegerField(default=0, help_text='Canary step, counted from 1; 0 before the canary.')),
-                ('step_since', models.DateTimeField(blank=True, null=True)),
-                ('paused_in', models.CharField(blank=True, max_length=16)),
-                ('created_at', models.DateTimeField()),
-                ('shadow_since', models.DateTimeField(blank=True, null=True)),
-                ('canary_since', models.DateTimeField(blank=True, null=True)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('endpoint', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rollouts', to='rollout.endpoint')),
-                ('gate_run', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rollouts', to='gates.gaterun')),
-                ('incumbent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='registry.modelversion')),
-                ('registered_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rollouts', to='registry.registeredmodel')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rollouts', to='registry.modelversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("state", models.CharField(editable=False, max_length=16)),
+                ("state_reason", models.TextField(blank=True, editable=False, help_text="Why it is in this state.")),
+                (
+                    "state_since",
+                    models.DateTimeField(
+                        blank=True, editable=False, help_text="Event time of the last change.", null=True
+                    ),
+                ),
+                ("plan", models.JSONField(help_text="The plan in force when it started (rollout.plan.RolloutPlan).")),
+                ("salt", models.CharField(max_length=40)),
+                (
+                    "step",
+                    models.PositiveSmallIntegerField(
+                        default=0, help_text="Canary step, counted from 1; 0 before the canary."
+                    ),
+                ),
+                ("step_since", models.DateTimeField(blank=True, null=True)),
+                ("paused_in", models.CharField(blank=True, max_length=16)),
+                ("created_at", models.DateTimeField()),
+                ("shadow_since", models.DateTimeField(blank=True, null=True)),
+                ("canary_since", models.DateTimeField(blank=True, null=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "endpoint",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="rollouts", to="rollout.endpoint"
+                    ),
+                ),
+                (
+                    "gate_run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="rollouts", to="gates.gaterun"
+                    ),
+                ),
+                (
+                    "incumbent",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="registry.modelversion",
+                    ),
+                ),
+                (
+                    "registered_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="rollouts",
+                        to="registry.registeredmodel",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="rollouts", to="registry.modelversion"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='AnalysisRun',
+            name="AnalysisRun",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('stage', models.CharField(max_length=10)),
-                ('step', models.PositiveSmallIntegerField(default=0)),
-                ('at', models.DateTimeField(help_text='Event time of the look.')),
-                ('conclusion', models.CharField(help_text='wait, advance, promote, roll_back or hold.', max_length=12)),
-                ('summary', models.TextField(help_text='Why, in one sentence with numbers.')),
-                ('candidate_rows', models.PositiveIntegerField(default=0)),
-                ('incumbent_rows', models.PositiveIntegerField(default=0)),
-                ('detail', models.JSONField(blank=True, default=dict, help_text='Segments of disagreement, coverage, examples.')),
-                ('rollout', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='analyses', to='rollout.rollout')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                ("stage", models.CharField(max_length=10)),
+                ("step", models.PositiveSmallIntegerField(default=0)),
+                ("at", models.DateTimeField(help_text="Event time of the look.")),
+                ("conclusion", models.CharField(help_text="wait, advance, promote, roll_back or hold.", max_length=12)),
+                ("summary", models.TextField(help_text="Why, in one sentence with numbers.")),
+                ("candidate_rows", models.PositiveIntegerField(default=0)),
+                ("incumbent_rows", models.PositiveIntegerField(default=0)),
+                (
+                    "detail",
+                    models.JSONField(
+                        blank=True, default=dict, help_text="Segments of disagreement, coverage, examples."
+                    ),
+                ),
+                (
+                    "rollout",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="analyses", to="rollout.rollout"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['rollout_id', 'number'],
+                "ordering": ["rollout_id", "number"],
             },
         ),
         migrations.CreateModel(
-            name='Route',
+            name="Route",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('revision', models.PositiveIntegerField(default=0)),
-                ('stage', models.CharField(blank=True, help_text='shadow, canary or empty.', max_length=10)),
-                ('share', models.FloatField(default=0.0, help_text='Share of entities that the candidate answers.')),
-                ('step', models.PositiveSmallIntegerField(default=0)),
-                ('salt', models.CharField(blank=True, max_length=40)),
-                ('changed_at', models.DateTimeField(blank=True, null=True)),
-                ('candidate', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='registry.modelversion')),
-                ('champion', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='registry.modelversion')),
-                ('endpoint', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='route', to='rollout.endpoint')),
-                ('rollout', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='rollout.rollout')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("revision", models.PositiveIntegerField(default=0)),
+                ("stage", models.CharField(blank=True, help_text="shadow, canary or empty.", max_length=10)),
+                ("share", models.FloatField(default=0.0, help_text="Share of entities that the candidate answers.")),
+                ("step", models.PositiveSmallIntegerField(default=0)),
+                ("salt", models.CharField(blank=True, max_length=40)),
+                ("changed_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "candidate",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="registry.modelversion",
+                    ),
+                ),
+                (
+                    "champion",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="registry.modelversion",
+                    ),
+                ),
+                (
+                    "endpoint",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="route", to="rollout.endpoint"
+                    ),
+                ),
+                (
+                    "rollout",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="rollout.rollout",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Measurement',
+            name="Measurement",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('metric', models.CharField(max_length=40)),
-                ('verdict', models.CharField(choices=[('passed', 'Passed'), ('failed', 'Failed'), ('inconclusive', 'Inconclusive'), ('error', 'Error')], max_length=12)),
-                ('message', models.TextField()),
-                ('value', models.FloatField(blank=True, null=True)),
-                ('low', models.FloatField(blank=True, null=True)),
-                ('high', models.FloatField(blank=True, null=True)),
-                ('limit', models.FloatField(blank=True, null=True)),
-                ('n', models.PositiveIntegerField(default=0)),
-                ('harm', models.FloatField(blank=True, help_text='Log e-value that harm beyond the limit is real.', null=True)),
-                ('no_harm', models.FloatField(blank=True, help_text='Log e-value that harm beyond the limit is excluded.', null=True)),
-                ('needed', models.FloatField(blank=True, help_text='Log e-value at which either is proven.', null=True)),
-                ('analysis', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='measurements', to='rollout.analysisrun')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("metric", models.CharField(max_length=40)),
+                (
+                    "verdict",
+                    models.CharField(
+                        choices=[
+                            ("passed", "Passed"),
+                            ("failed", "Failed"),
+                            ("inconclusive", "Inconclusive"),
+                            ("error", "Error"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("message", models.TextField()),
+                ("value", models.FloatField(blank=True, null=True)),
+                ("low", models.FloatField(blank=True, null=True)),
+                ("high", models.FloatField(blank=True, null=True)),
+                ("limit", models.FloatField(blank=True, null=True)),
+                ("n", models.PositiveIntegerField(default=0)),
+                (
+                    "harm",
+                    models.FloatField(
+                        blank=True, help_text="Log e-value that harm beyond the limit is real.", null=True
+                    ),
+                ),
+                (
+                    "no_harm",
+                    models.FloatField(
+                        blank=True, help_text="Log e-value that harm beyond the limit is excluded.", null=True
+                    ),
+                ),
+                (
+                    "needed",
+                    models.FloatField(blank=True, help_text="Log e-value at which either is proven.", null=True),
+                ),
+                (
+                    "analysis",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="measurements",
+                        to="rollout.analysisrun",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
-                'constraints': [models.UniqueConstraint(fields=('analysis', 'metric'), name='measurement_once_per_look'), models.CheckConstraint(condition=models.Q(('verdict__in', ['passed', 'failed', 'inconclusive', 'error'])), name='measurement_verdict_known')],
+                "ordering": ["id"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("analysis", "metric"), name="measurement_once_per_look"),
+                    models.CheckConstraint(
+                        condition=models.Q(("verdict__in", ["passed", "failed", "inconclusive", "error"])),
+                        name="measurement_verdict_known",
+                    ),
+                ],
             },
         ),
         migrations.AddConstraint(
-            model_name='rollout',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ('shadow', 'canary', 'paused'))), fields=('endpoint',), name='one_active_rollout_per_endpoint'),
+            model_name="rollout",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state__in", ("shadow", "canary", "paused"))),
+                fields=("endpoint",),
+                name="one_active_rollout_per_endpoint",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rollout',
-            constraint=models.UniqueConstraint(fields=('endpoint', 'gate_run'), name='one_rollout_per_gate_run_and_endpoint'),
+            model_name="rollout",
+            constraint=models.UniqueConstraint(
+                fields=("endpoint", "gate_run"), name="one_rollout_per_gate_run_and_endpoint"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rollout',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'shadow', 'canary', 'paused', 'promoted', 'rolled_back', 'aborted'])), name='rollout_state_known'),
+            model_name="rollout",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("state__in", ["pending", "shadow", "canary", "paused", "promoted", "rolled_back", "aborted"])
+                ),
+                name="rollout_state_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='analysisrun',
-            constraint=models.UniqueConstraint(fields=('rollout', 'number'), name='analysis_number_once_per_rollout'),
+            model_name="analysisrun",
+            constraint=models.UniqueConstraint(fields=("rollout", "number"), name="analysis_number_once_per_rollout"),
         ),
         migrations.AddConstraint(
-            model_name='route',
-            constraint=models.CheckConstraint(condition=models.Q(('share__gte', 0.0), ('share__lte', 1.0)), name='route_share_is_a_share'),
+            model_name="route",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("share__gte", 0.0), ("share__lte", 1.0)), name="route_share_is_a_share"
+            ),
         ),
     ]
