@@ -55,7 +55,6 @@ def environment(*, threads: int) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "LANG": "C.UTF-8",
         "TZ": "UTC",
-        "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads sleep: on a busy machine spinning made a fit ten times slower
         **dict.fromkeys(pools, str(threads)),
     }
 

@@ -6,7 +6,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -15,26 +14,68 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(help_text='What happened, such as rollout.promoted.', max_length=80)),
-                ('subject_type', models.CharField(help_text='Kind of thing it happened to.', max_length=80)),
-                ('subject_id', models.CharField(max_length=40)),
-                ('subject_label', models.CharField(help_text="The thing's name when it happened.", max_length=200)),
-                ('registered_model', models.CharField(blank=True, help_text='Name of the model this concerns.', max_length=100)),
-                ('service', models.CharField(blank=True, help_text='The part of Gatehouse that acted by itself.', max_length=60)),
-                ('reason', models.TextField(blank=True)),
-                ('data', models.JSONField(blank=True, default=dict)),
-                ('at', models.DateTimeField(help_text='When it happened (event time).')),
-                ('recorded_at', models.DateTimeField(auto_now_add=True, help_text='Wall clock of the machine that wrote it.')),
-                ('actor', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('cause', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='effects', to='audit.event')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(help_text="What happened, such as rollout.promoted.", max_length=80)),
+                ("subject_type", models.CharField(help_text="Kind of thing it happened to.", max_length=80)),
+                ("subject_id", models.CharField(max_length=40)),
+                ("subject_label", models.CharField(help_text="The thing's name when it happened.", max_length=200)),
+                (
+                    "registered_model",
+                    models.CharField(blank=True, help_text="Name of the model this concerns.", max_length=100),
+                ),
+                (
+                    "service",
+                    models.CharField(
+                        blank=True, help_text="The part of Gatehouse that acted by itself.", max_length=60
+                    ),
+                ),
+                ("reason", models.TextField(blank=True)),
+                ("data", models.JSONField(blank=True, default=dict)),
+                ("at", models.DateTimeField(help_text="When it happened (event time).")),
+                (
+                    "recorded_at",
+                    models.DateTimeField(auto_now_add=True, help_text="Wall clock of the machine that wrote it."),
+                ),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "cause",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="effects",
+                        to="audit.event",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
-                'indexes': [models.Index(fields=['subject_type', 'subject_id'], name='event_subject'), models.Index(fields=['name', 'at'], name='event_name_at'), models.Index(fields=['registered_model', 'at'], name='event_model_at')],
-                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('actor__isnull', False), ('service', '')), models.Q(('actor__isnull', True), models.Q(('service', ''), _negated=True)), _connector='OR'), name='event_has_one_author')],
+                "ordering": ["-id"],
+                "indexes": [
+                    models.Index(fields=["subject_type", "subject_id"], name="event_subject"),
+                    models.Index(fields=["name", "at"], name="event_name_at"),
+                    models.Index(fields=["registered_model", "at"], name="event_model_at"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("actor__isnull", False), ("service", "")),
+                            models.Q(("actor__isnull", True), models.Q(("service", ""), _negated=True)),
+                            _connector="OR",
+                        ),
+                        name="event_has_one_author",
+                    )
+                ],
             },
         ),
     ]

@@ -7,207 +7,400 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('auth', '0012_alter_user_first_name_max_length'),
+        ("auth", "0012_alter_user_first_name_max_length"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Entity',
+            name="Entity",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=60, unique=True, validators=[django.core.validators.RegexValidator('^[a-z][a-z0-9_-]*$', "Lower-case letters, digits, '-' and '_', starting with a letter.")])),
-                ('join_keys', models.JSONField(help_text='Column names that together identify one, such as ["origin", "carrier"].')),
-                ('description', models.TextField(blank=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=60,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z][a-z0-9_-]*$", "Lower-case letters, digits, '-' and '_', starting with a letter."
+                            )
+                        ],
+                    ),
+                ),
+                (
+                    "join_keys",
+                    models.JSONField(
+                        help_text='Column names that together identify one, such as ["origin", "carrier"].'
+                    ),
+                ),
+                ("description", models.TextField(blank=True)),
             ],
             options={
-                'verbose_name_plural': 'entities',
-                'ordering': ['name'],
+                "verbose_name_plural": "entities",
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='DataSource',
+            name="DataSource",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=60, unique=True, validators=[django.core.validators.RegexValidator('^[a-z][a-z0-9_-]*$', "Lower-case letters, digits, '-' and '_', starting with a letter.")])),
-                ('description', models.TextField(blank=True)),
-                ('uri', models.CharField(help_text='Parquet file, folder or glob below the data root.', max_length=500)),
-                ('event_timestamp', models.CharField(help_text='Column that says when a row happened (UTC).', max_length=60)),
-                ('created_timestamp', models.CharField(blank=True, help_text='Column that says when a row arrived. A row is invisible before that.', max_length=60)),
-                ('freshness', models.DurationField(blank=True, help_text='Promise: the newest arrived row is never older than this.', null=True)),
-                ('owner', models.ForeignKey(help_text='Who keeps the promise.', on_delete=django.db.models.deletion.PROTECT, related_name='+', to='auth.group')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=60,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z][a-z0-9_-]*$", "Lower-case letters, digits, '-' and '_', starting with a letter."
+                            )
+                        ],
+                    ),
+                ),
+                ("description", models.TextField(blank=True)),
+                (
+                    "uri",
+                    models.CharField(help_text="Parquet file, folder or glob below the data root.", max_length=500),
+                ),
+                (
+                    "event_timestamp",
+                    models.CharField(help_text="Column that says when a row happened (UTC).", max_length=60),
+                ),
+                (
+                    "created_timestamp",
+                    models.CharField(
+                        blank=True,
+                        help_text="Column that says when a row arrived. A row is invisible before that.",
+                        max_length=60,
+                    ),
+                ),
+                (
+                    "freshness",
+                    models.DurationField(
+                        blank=True, help_text="Promise: the newest arrived row is never older than this.", null=True
+                    ),
+                ),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        help_text="Who keeps the promise.",
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="auth.group",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='FeatureService',
+            name="FeatureService",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=60, validators=[django.core.validators.RegexValidator('^[a-z][a-z0-9_-]*$', "Lower-case letters, digits, '-' and '_', starting with a letter.")])),
-                ('number', models.PositiveIntegerField()),
-                ('description', models.TextField(blank=True)),
-                ('request_features', models.JSONField(blank=True, default=list, help_text='Columns that come with the request itself, in order.')),
-                ('content_hash', models.CharField(max_length=64)),
-                ('created_at', models.DateTimeField()),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='auth.group')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=60,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z][a-z0-9_-]*$", "Lower-case letters, digits, '-' and '_', starting with a letter."
+                            )
+                        ],
+                    ),
+                ),
+                ("number", models.PositiveIntegerField()),
+                ("description", models.TextField(blank=True)),
+                (
+                    "request_features",
+                    models.JSONField(
+                        blank=True, default=list, help_text="Columns that come with the request itself, in order."
+                    ),
+                ),
+                ("content_hash", models.CharField(max_length=64)),
+                ("created_at", models.DateTimeField()),
+                (
+                    "owner",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="auth.group"),
+                ),
             ],
             options={
-                'ordering': ['name', '-number'],
+                "ordering": ["name", "-number"],
             },
         ),
         migrations.CreateModel(
-            name='Dataset',
+            name="Dataset",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('purpose', models.CharField(help_text='training or holdout.', max_length=40)),
-                ('uri', models.CharField(help_text='Parquet file below the data root.', max_length=500)),
-                ('digest', models.CharField(help_text='SHA-256 over the full content and its definitions.', max_length=64, unique=True)),
-                ('label', models.CharField(max_length=60)),
-                ('timestamp', models.CharField(help_text='Column with the asked time.', max_length=60)),
-                ('rows', models.PositiveIntegerField()),
-                ('time_from', models.DateTimeField(blank=True, null=True)),
-                ('time_to', models.DateTimeField(blank=True, null=True)),
-                ('as_of', models.DateTimeField(help_text='Nothing that arrived after this instant is in it.')),
-                ('engine', models.CharField(help_text='Engine and version that computed it.', max_length=60)),
-                ('profile', models.JSONField(blank=True, default=dict)),
-                ('created_at', models.DateTimeField()),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('service', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='datasets', to='features.featureservice')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("purpose", models.CharField(help_text="training or holdout.", max_length=40)),
+                ("uri", models.CharField(help_text="Parquet file below the data root.", max_length=500)),
+                (
+                    "digest",
+                    models.CharField(
+                        help_text="SHA-256 over the full content and its definitions.", max_length=64, unique=True
+                    ),
+                ),
+                ("label", models.CharField(max_length=60)),
+                ("timestamp", models.CharField(help_text="Column with the asked time.", max_length=60)),
+                ("rows", models.PositiveIntegerField()),
+                ("time_from", models.DateTimeField(blank=True, null=True)),
+                ("time_to", models.DateTimeField(blank=True, null=True)),
+                ("as_of", models.DateTimeField(help_text="Nothing that arrived after this instant is in it.")),
+                ("engine", models.CharField(help_text="Engine and version that computed it.", max_length=60)),
+                ("profile", models.JSONField(blank=True, default=dict)),
+                ("created_at", models.DateTimeField()),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "service",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="datasets",
+                        to="features.featureservice",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='FeatureView',
+            name="FeatureView",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=60, unique=True, validators=[django.core.validators.RegexValidator('^[a-z][a-z0-9_-]*$', "Lower-case letters, digits, '-' and '_', starting with a letter.")])),
-                ('description', models.TextField(blank=True)),
-                ('entity', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='views', to='features.entity')),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='auth.group')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=60,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z][a-z0-9_-]*$", "Lower-case letters, digits, '-' and '_', starting with a letter."
+                            )
+                        ],
+                    ),
+                ),
+                ("description", models.TextField(blank=True)),
+                (
+                    "entity",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="views", to="features.entity"
+                    ),
+                ),
+                (
+                    "owner",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="auth.group"),
+                ),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='FeatureViewVersion',
+            name="FeatureViewVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(editable=False, max_length=16)),
-                ('state_reason', models.TextField(blank=True, editable=False, help_text='Why it is in this state.')),
-                ('state_since', models.DateTimeField(blank=True, editable=False, help_text='Event time of the last change.', null=True)),
-                ('number', models.PositiveIntegerField()),
-                ('expression', models.TextField(help_text='One SELECT over the sources, giving join keys, times and features.')),
-                ('features', models.JSONField(help_text='List of {name, dtype, description}.')),
-                ('event_timestamp', models.CharField(default='event_timestamp', max_length=60)),
-                ('known_at', models.CharField(default='known_at', help_text='When a value was really known.', max_length=60)),
-                ('ttl', models.DurationField(blank=True, help_text='A value older than this is not served: null instead.', null=True)),
-                ('cadence', models.DurationField(blank=True, help_text='Materialization interval; training sees values as of these instants too.', null=True)),
-                ('lookback', models.DurationField(blank=True, help_text='How far back the expression looks in its sources.', null=True)),
-                ('content_hash', models.CharField(help_text='SHA-256 over everything that can change a value.', max_length=64)),
-                ('created_at', models.DateTimeField()),
-                ('sources', models.ManyToManyField(related_name='view_versions', to='features.datasource')),
-                ('view', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='features.featureview')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("state", models.CharField(editable=False, max_length=16)),
+                ("state_reason", models.TextField(blank=True, editable=False, help_text="Why it is in this state.")),
+                (
+                    "state_since",
+                    models.DateTimeField(
+                        blank=True, editable=False, help_text="Event time of the last change.", null=True
+                    ),
+                ),
+                ("number", models.PositiveIntegerField()),
+                (
+                    "expression",
+                    models.TextField(help_text="One SELECT over the sources, giving join keys, times and features."),
+                ),
+                ("features", models.JSONField(help_text="List of {name, dtype, description}.")),
+                ("event_timestamp", models.CharField(default="event_timestamp", max_length=60)),
+                (
+                    "known_at",
+                    models.CharField(default="known_at", help_text="When a value was really known.", max_length=60),
+                ),
+                (
+                    "ttl",
+                    models.DurationField(
+                        blank=True, help_text="A value older than this is not served: null instead.", null=True
+                    ),
+                ),
+                (
+                    "cadence",
+                    models.DurationField(
+                        blank=True,
+                        help_text="Materialization interval; training sees values as of these instants too.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "lookback",
+                    models.DurationField(
+                        blank=True, help_text="How far back the expression looks in its sources.", null=True
+                    ),
+                ),
+                (
+                    "content_hash",
+                    models.CharField(help_text="SHA-256 over everything that can change a value.", max_length=64),
+                ),
+                ("created_at", models.DateTimeField()),
+                ("sources", models.ManyToManyField(related_name="view_versions", to="features.datasource")),
+                (
+                    "view",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="versions", to="features.featureview"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['view__name', '-number'],
+                "ordering": ["view__name", "-number"],
             },
         ),
         migrations.CreateModel(
-            name='FeatureServiceFeature',
+            name="FeatureServiceFeature",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('feature', models.CharField(max_length=60)),
-                ('position', models.PositiveIntegerField()),
-                ('service', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='features', to='features.featureservice')),
-                ('view_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='used_in', to='features.featureviewversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("feature", models.CharField(max_length=60)),
+                ("position", models.PositiveIntegerField()),
+                (
+                    "service",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="features",
+                        to="features.featureservice",
+                    ),
+                ),
+                (
+                    "view_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="used_in",
+                        to="features.featureviewversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['position'],
+                "ordering": ["position"],
             },
         ),
         migrations.CreateModel(
-            name='ConsistencyCheck',
+            name="ConsistencyCheck",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField()),
-                ('cells', models.PositiveIntegerField()),
-                ('differing', models.PositiveIntegerField()),
-                ('examples', models.JSONField(blank=True, default=list)),
-                ('view_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='consistency_checks', to='features.featureviewversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField()),
+                ("cells", models.PositiveIntegerField()),
+                ("differing", models.PositiveIntegerField()),
+                ("examples", models.JSONField(blank=True, default=list)),
+                (
+                    "view_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="consistency_checks",
+                        to="features.featureviewversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-at'],
+                "ordering": ["-at"],
             },
         ),
         migrations.CreateModel(
-            name='Materialization',
+            name="Materialization",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('up_to', models.DateTimeField(help_text='Values known at or before this instant are in the store.')),
-                ('after', models.DateTimeField(blank=True, help_text='The instant of the run before.', null=True)),
-                ('rows', models.PositiveIntegerField()),
-                ('newest', models.DateTimeField(blank=True, help_text='Event time of the newest value written so far.', null=True)),
-                ('finished_at', models.DateTimeField(auto_now_add=True)),
-                ('view_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='materializations', to='features.featureviewversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("up_to", models.DateTimeField(help_text="Values known at or before this instant are in the store.")),
+                ("after", models.DateTimeField(blank=True, help_text="The instant of the run before.", null=True)),
+                ("rows", models.PositiveIntegerField()),
+                (
+                    "newest",
+                    models.DateTimeField(
+                        blank=True, help_text="Event time of the newest value written so far.", null=True
+                    ),
+                ),
+                ("finished_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "view_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="materializations",
+                        to="features.featureviewversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-up_to'],
+                "ordering": ["-up_to"],
             },
         ),
         migrations.CreateModel(
-            name='OnlineValue',
+            name="OnlineValue",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('entity_key', models.CharField(help_text="Join key values, joined by '|'.", max_length=200)),
-                ('event_timestamp', models.DateTimeField()),
-                ('known_at', models.DateTimeField()),
-                ('values', models.JSONField(help_text="Feature values in the view version's order.")),
-                ('view_version', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='features.featureviewversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("entity_key", models.CharField(help_text="Join key values, joined by '|'.", max_length=200)),
+                ("event_timestamp", models.DateTimeField()),
+                ("known_at", models.DateTimeField()),
+                ("values", models.JSONField(help_text="Feature values in the view version's order.")),
+                (
+                    "view_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="features.featureviewversion"
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='featureservice',
-            constraint=models.UniqueConstraint(fields=('name', 'number'), name='service_number_once'),
+            model_name="featureservice",
+            constraint=models.UniqueConstraint(fields=("name", "number"), name="service_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='featureservice',
-            constraint=models.UniqueConstraint(fields=('name', 'content_hash'), name='service_content_once'),
+            model_name="featureservice",
+            constraint=models.UniqueConstraint(fields=("name", "content_hash"), name="service_content_once"),
         ),
         migrations.AddConstraint(
-            model_name='featureviewversion',
-            constraint=models.UniqueConstraint(fields=('view', 'number'), name='view_version_number_once'),
+            model_name="featureviewversion",
+            constraint=models.UniqueConstraint(fields=("view", "number"), name="view_version_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='featureviewversion',
-            constraint=models.UniqueConstraint(fields=('view', 'content_hash'), name='view_version_meaning_once'),
+            model_name="featureviewversion",
+            constraint=models.UniqueConstraint(fields=("view", "content_hash"), name="view_version_meaning_once"),
         ),
         migrations.AddConstraint(
-            model_name='featureviewversion',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['draft', 'published', 'deprecated', 'retired'])), name='view_version_state_known'),
+            model_name="featureviewversion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["draft", "published", "deprecated", "retired"])),
+                name="view_version_state_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='featureservicefeature',
-            constraint=models.UniqueConstraint(fields=('service', 'position'), name='service_position_once'),
+            model_name="featureservicefeature",
+            constraint=models.UniqueConstraint(fields=("service", "position"), name="service_position_once"),
         ),
         migrations.AddConstraint(
-            model_name='featureservicefeature',
-            constraint=models.UniqueConstraint(fields=('service', 'view_version', 'feature'), name='service_feature_once'),
+            model_name="featureservicefeature",
+            constraint=models.UniqueConstraint(
+                fields=("service", "view_version", "feature"), name="service_feature_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='materialization',
-            constraint=models.UniqueConstraint(fields=('view_version', 'up_to'), name='materialization_once_per_instant'),
+            model_name="materialization",
+            constraint=models.UniqueConstraint(
+                fields=("view_version", "up_to"), name="materialization_once_per_instant"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='onlinevalue',
-            constraint=models.UniqueConstraint(fields=('view_version', 'entity_key'), name='online_value_once_per_entity'),
+            model_name="onlinevalue",
+            constraint=models.UniqueConstraint(
+                fields=("view_version", "entity_key"), name="online_value_once_per_entity"
+            ),
         ),
     ]

@@ -6,116 +6,272 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('features', '0001_initial'),
-        ('registry', '0001_initial'),
+        ("features", "0001_initial"),
+        ("registry", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Policy',
+            name="Policy",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('document', models.JSONField(help_text='Validated by gates.policy.PolicyDocument.')),
-                ('content_hash', models.CharField(max_length=64)),
-                ('note', models.TextField(blank=True, help_text='Why it changed.')),
-                ('created_at', models.DateTimeField()),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('registered_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='policies', to='registry.registeredmodel')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                ("document", models.JSONField(help_text="Validated by gates.policy.PolicyDocument.")),
+                ("content_hash", models.CharField(max_length=64)),
+                ("note", models.TextField(blank=True, help_text="Why it changed.")),
+                ("created_at", models.DateTimeField()),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "registered_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="policies",
+                        to="registry.registeredmodel",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'policies',
-                'ordering': ['registered_model__name', '-number'],
+                "verbose_name_plural": "policies",
+                "ordering": ["registered_model__name", "-number"],
             },
         ),
         migrations.CreateModel(
-            name='GateRun',
+            name="GateRun",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(editable=False, max_length=16)),
-                ('state_reason', models.TextField(blank=True, editable=False, help_text='Why it is in this state.')),
-                ('state_since', models.DateTimeField(blank=True, editable=False, help_text='Event time of the last change.', null=True)),
-                ('number', models.PositiveIntegerField(help_text='Counts the runs of this version.')),
-                ('seed', models.PositiveIntegerField(default=0)),
-                ('required_checks', models.PositiveSmallIntegerField(help_text='Blocking checks of the policy; all must pass.')),
-                ('opened_at', models.DateTimeField()),
-                ('deadline', models.DateTimeField(help_text='Evidence that has not come by then makes the run inconclusive.')),
-                ('wall_seconds', models.FloatField(blank=True, null=True)),
-                ('champion', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='registry.modelversion')),
-                ('holdout', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='features.dataset')),
-                ('registered_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='gate_runs', to='registry.registeredmodel')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='gate_runs', to='registry.modelversion')),
-                ('policy', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='gate_runs', to='gates.policy')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("state", models.CharField(editable=False, max_length=16)),
+                ("state_reason", models.TextField(blank=True, editable=False, help_text="Why it is in this state.")),
+                (
+                    "state_since",
+                    models.DateTimeField(
+                        blank=True, editable=False, help_text="Event time of the last change.", null=True
+                    ),
+                ),
+                ("number", models.PositiveIntegerField(help_text="Counts the runs of this version.")),
+                ("seed", models.PositiveIntegerField(default=0)),
+                (
+                    "required_checks",
+                    models.PositiveSmallIntegerField(help_text="Blocking checks of the policy; all must pass."),
+                ),
+                ("opened_at", models.DateTimeField()),
+                (
+                    "deadline",
+                    models.DateTimeField(help_text="Evidence that has not come by then makes the run inconclusive."),
+                ),
+                ("wall_seconds", models.FloatField(blank=True, null=True)),
+                (
+                    "champion",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="registry.modelversion",
+                    ),
+                ),
+                (
+                    "holdout",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="features.dataset",
+                    ),
+                ),
+                (
+                    "registered_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="gate_runs",
+                        to="registry.registeredmodel",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="gate_runs",
+                        to="registry.modelversion",
+                    ),
+                ),
+                (
+                    "policy",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="gate_runs", to="gates.policy"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Evidence',
+            name="Evidence",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('code_digest', models.CharField(db_index=True, help_text='SHA-256 over the code folder it is about.', max_length=64)),
-                ('commit', models.CharField(blank=True, max_length=64)),
-                ('kind', models.CharField(choices=[('lint', 'Lint'), ('unit', 'Unit'), ('integration', 'Integration'), ('measurement', 'Measurement')], max_length=20)),
-                ('verdict', models.CharField(choices=[('passed', 'Passed'), ('failed', 'Failed'), ('inconclusive', 'Inconclusive'), ('error', 'Error')], max_length=12)),
-                ('summary', models.CharField(max_length=300)),
-                ('payload', models.JSONField(default=dict)),
-                ('submitted_at', models.DateTimeField()),
-                ('registered_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='evidence', to='registry.registeredmodel')),
-                ('submitted_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "code_digest",
+                    models.CharField(
+                        db_index=True, help_text="SHA-256 over the code folder it is about.", max_length=64
+                    ),
+                ),
+                ("commit", models.CharField(blank=True, max_length=64)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("lint", "Lint"),
+                            ("unit", "Unit"),
+                            ("integration", "Integration"),
+                            ("measurement", "Measurement"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "verdict",
+                    models.CharField(
+                        choices=[
+                            ("passed", "Passed"),
+                            ("failed", "Failed"),
+                            ("inconclusive", "Inconclusive"),
+                            ("error", "Error"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("summary", models.CharField(max_length=300)),
+                ("payload", models.JSONField(default=dict)),
+                ("submitted_at", models.DateTimeField()),
+                (
+                    "registered_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="evidence",
+                        to="registry.registeredmodel",
+                    ),
+                ),
+                (
+                    "submitted_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'evidence',
-                'ordering': ['-id'],
-                'constraints': [models.CheckConstraint(condition=models.Q(('kind__in', ['lint', 'unit', 'integration', 'measurement'])), name='evidence_kind_known'), models.CheckConstraint(condition=models.Q(('verdict__in', ['passed', 'failed', 'inconclusive', 'error'])), name='evidence_verdict_known')],
+                "verbose_name_plural": "evidence",
+                "ordering": ["-id"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("kind__in", ["lint", "unit", "integration", "measurement"])),
+                        name="evidence_kind_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("verdict__in", ["passed", "failed", "inconclusive", "error"])),
+                        name="evidence_verdict_known",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='CheckResult',
+            name="CheckResult",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('check_id', models.CharField(max_length=60)),
-                ('kind', models.CharField(max_length=30)),
-                ('blocking', models.BooleanField(help_text='Report-only checks never stop a version; the policy says which is which.')),
-                ('verdict', models.CharField(choices=[('passed', 'Passed'), ('failed', 'Failed'), ('inconclusive', 'Inconclusive'), ('error', 'Error')], max_length=12)),
-                ('message', models.TextField(help_text='The verdict in a sentence with its numbers.')),
-                ('value', models.FloatField(blank=True, null=True)),
-                ('low', models.FloatField(blank=True, null=True)),
-                ('high', models.FloatField(blank=True, null=True)),
-                ('n', models.PositiveIntegerField(blank=True, null=True)),
-                ('threshold', models.CharField(blank=True, help_text='The rule it was judged by, for a person.', max_length=120)),
-                ('detail', models.JSONField(blank=True, default=dict)),
-                ('gate_run', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='results', to='gates.gaterun')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("check_id", models.CharField(max_length=60)),
+                ("kind", models.CharField(max_length=30)),
+                (
+                    "blocking",
+                    models.BooleanField(
+                        help_text="Report-only checks never stop a version; the policy says which is which."
+                    ),
+                ),
+                (
+                    "verdict",
+                    models.CharField(
+                        choices=[
+                            ("passed", "Passed"),
+                            ("failed", "Failed"),
+                            ("inconclusive", "Inconclusive"),
+                            ("error", "Error"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("message", models.TextField(help_text="The verdict in a sentence with its numbers.")),
+                ("value", models.FloatField(blank=True, null=True)),
+                ("low", models.FloatField(blank=True, null=True)),
+                ("high", models.FloatField(blank=True, null=True)),
+                ("n", models.PositiveIntegerField(blank=True, null=True)),
+                (
+                    "threshold",
+                    models.CharField(blank=True, help_text="The rule it was judged by, for a person.", max_length=120),
+                ),
+                ("detail", models.JSONField(blank=True, default=dict)),
+                (
+                    "gate_run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="results", to="gates.gaterun"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
-                'constraints': [models.UniqueConstraint(fields=('gate_run', 'check_id'), name='check_result_once_per_run'), models.CheckConstraint(condition=models.Q(('verdict__in', ['passed', 'failed', 'inconclusive', 'error'])), name='check_result_verdict_known')],
+                "ordering": ["id"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("gate_run", "check_id"), name="check_result_once_per_run"),
+                    models.CheckConstraint(
+                        condition=models.Q(("verdict__in", ["passed", "failed", "inconclusive", "error"])),
+                        name="check_result_verdict_known",
+                    ),
+                ],
             },
         ),
         migrations.AddConstraint(
-            model_name='policy',
-            constraint=models.UniqueConstraint(fields=('registered_model', 'number'), name='policy_number_once_per_model'),
+            model_name="policy",
+            constraint=models.UniqueConstraint(
+                fields=("registered_model", "number"), name="policy_number_once_per_model"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='gaterun',
-            constraint=models.UniqueConstraint(fields=('version', 'number'), name='gate_run_number_once_per_version'),
+            model_name="gaterun",
+            constraint=models.UniqueConstraint(fields=("version", "number"), name="gate_run_number_once_per_version"),
         ),
         migrations.AddConstraint(
-            model_name='gaterun',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['open', 'running'])), fields=('version',), name='one_open_gate_run_per_version'),
+            model_name="gaterun",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state__in", ["open", "running"])),
+                fields=("version",),
+                name="one_open_gate_run_per_version",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='gaterun',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['open', 'running', 'passed', 'failed', 'inconclusive', 'error'])), name='gate_run_state_known'),
+            model_name="gaterun",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["open", "running", "passed", "failed", "inconclusive", "error"])),
+                name="gate_run_state_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='gaterun',
-            constraint=models.CheckConstraint(condition=models.Q(('required_checks__gt', 0)), name='gate_run_requires_something'),
+            model_name="gaterun",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("required_checks__gt", 0)), name="gate_run_requires_something"
+            ),
         ),
     ]

@@ -5,63 +5,88 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Due',
+            name="Due",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True)),
-                ('next_at', models.DateTimeField()),
-                ('last_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=100, unique=True)),
+                ("next_at", models.DateTimeField()),
+                ("last_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'verbose_name': 'due work',
-                'verbose_name_plural': 'due work',
-                'ordering': ['next_at'],
+                "verbose_name": "due work",
+                "verbose_name_plural": "due work",
+                "ordering": ["next_at"],
             },
         ),
         migrations.CreateModel(
-            name='Heartbeat',
+            name="Heartbeat",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=40, unique=True)),
-                ('beat_at', models.DateTimeField()),
-                ('sent_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=40, unique=True)),
+                ("beat_at", models.DateTimeField()),
+                ("sent_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='Job',
+            name="Job",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(help_text='Which handler does the work.', max_length=100)),
-                ('key', models.CharField(help_text='Asking twice under one key asks once.', max_length=200, unique=True)),
-                ('payload', models.JSONField(blank=True, default=dict)),
-                ('state', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('done', 'Done'), ('dead', 'Dead')], default='queued', max_length=10)),
-                ('attempts', models.PositiveSmallIntegerField(default=0, help_text='Counted before the work starts.')),
-                ('max_attempts', models.PositiveSmallIntegerField(default=4)),
-                ('not_before', models.DateTimeField(default=django.utils.timezone.now, help_text='Wall clock; moved forward after a failure.')),
-                ('rung_at', models.DateTimeField(blank=True, help_text='When the queue was last told of this job.', null=True)),
-                ('lease_until', models.DateTimeField(blank=True, null=True)),
-                ('claim', models.CharField(blank=True, help_text='Who holds the lease: worker/process/random.', max_length=64)),
-                ('error', models.TextField(blank=True)),
-                ('result', models.JSONField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("kind", models.CharField(help_text="Which handler does the work.", max_length=100)),
+                (
+                    "key",
+                    models.CharField(help_text="Asking twice under one key asks once.", max_length=200, unique=True),
+                ),
+                ("payload", models.JSONField(blank=True, default=dict)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("queued", "Queued"), ("running", "Running"), ("done", "Done"), ("dead", "Dead")],
+                        default="queued",
+                        max_length=10,
+                    ),
+                ),
+                ("attempts", models.PositiveSmallIntegerField(default=0, help_text="Counted before the work starts.")),
+                ("max_attempts", models.PositiveSmallIntegerField(default=4)),
+                (
+                    "not_before",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, help_text="Wall clock; moved forward after a failure."
+                    ),
+                ),
+                (
+                    "rung_at",
+                    models.DateTimeField(blank=True, help_text="When the queue was last told of this job.", null=True),
+                ),
+                ("lease_until", models.DateTimeField(blank=True, null=True)),
+                (
+                    "claim",
+                    models.CharField(
+                        blank=True, help_text="Who holds the lease: worker/process/random.", max_length=64
+                    ),
+                ),
+                ("error", models.TextField(blank=True)),
+                ("result", models.JSONField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'ordering': ['-id'],
-                'indexes': [models.Index(fields=['state', 'not_before'], name='job_state_not_before')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'running', 'done', 'dead'])), name='job_state_known')],
+                "ordering": ["-id"],
+                "indexes": [models.Index(fields=["state", "not_before"], name="job_state_not_before")],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ["queued", "running", "done", "dead"])), name="job_state_known"
+                    )
+                ],
             },
         ),
     ]

@@ -35,7 +35,7 @@ def scenes(house: House, cast: Cast) -> list[Scene]:
         _training(house, cast, "slow", _day(5, 2), "Forty boosted models vote."),
         _training(house, cast, "unfair", _day(5, 3), "Labels from the new feed, which is said to be cleaner."),
         _training(house, cast, "leaking", _day(5, 6), "Adds the carrier's late rate of the day: best ever offline."),
-        _training(house, cast, "month_onehot", _day(5, 22), "The month as one column each: seasons at last."),
+        _training(house, cast, "month_onehot", _day(5, 26), "The month as one column each: seasons at last."),
         Scene(_day(6, 10), "Automatic retraining is switched on", lambda now: _automate(house, cast, now)),
         *(
             Scene(_day(month, 20), "Paula looks at her queue", lambda now: _decide(house, cast, now))

@@ -7,170 +7,433 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('auth', '0012_alter_user_first_name_max_length'),
-        ('features', '0001_initial'),
+        ("auth", "0012_alter_user_first_name_max_length"),
+        ("features", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='RegisteredModel',
+            name="RegisteredModel",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=60, unique=True, validators=[django.core.validators.RegexValidator('^[a-z][a-z0-9_-]*$', "Lower-case letters, digits, '-' and '_', starting with a letter.")])),
-                ('title', models.CharField(max_length=120)),
-                ('description', models.TextField(blank=True, help_text='The question it answers, for whom, and when.')),
-                ('task', models.CharField(choices=[('binary_classification', 'Binary Classification'), ('regression', 'Regression')], default='binary_classification', max_length=30)),
-                ('tier', models.CharField(choices=[('experimental', 'Experimental'), ('standard', 'Standard'), ('high-stakes', 'High Stakes')], default='standard', max_length=20)),
-                ('automation', models.BooleanField(default=True, editable=False, help_text='Off: nothing retrains by itself.')),
-                ('created_at', models.DateTimeField()),
-                ('data_science', models.ForeignKey(help_text='Owns model quality.', on_delete=django.db.models.deletion.PROTECT, related_name='+', to='auth.group')),
-                ('platform', models.ForeignKey(help_text='Owns infrastructure.', on_delete=django.db.models.deletion.PROTECT, related_name='+', to='auth.group')),
-                ('product', models.ForeignKey(help_text='Owns which model is used.', on_delete=django.db.models.deletion.PROTECT, related_name='+', to='auth.group')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=60,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z][a-z0-9_-]*$", "Lower-case letters, digits, '-' and '_', starting with a letter."
+                            )
+                        ],
+                    ),
+                ),
+                ("title", models.CharField(max_length=120)),
+                ("description", models.TextField(blank=True, help_text="The question it answers, for whom, and when.")),
+                (
+                    "task",
+                    models.CharField(
+                        choices=[("binary_classification", "Binary Classification"), ("regression", "Regression")],
+                        default="binary_classification",
+                        max_length=30,
+                    ),
+                ),
+                (
+                    "tier",
+                    models.CharField(
+                        choices=[
+                            ("experimental", "Experimental"),
+                            ("standard", "Standard"),
+                            ("high-stakes", "High Stakes"),
+                        ],
+                        default="standard",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "automation",
+                    models.BooleanField(default=True, editable=False, help_text="Off: nothing retrains by itself."),
+                ),
+                ("created_at", models.DateTimeField()),
+                (
+                    "data_science",
+                    models.ForeignKey(
+                        help_text="Owns model quality.",
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="auth.group",
+                    ),
+                ),
+                (
+                    "platform",
+                    models.ForeignKey(
+                        help_text="Owns infrastructure.",
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="auth.group",
+                    ),
+                ),
+                (
+                    "product",
+                    models.ForeignKey(
+                        help_text="Owns which model is used.",
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="auth.group",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='ModelVersion',
+            name="ModelVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('artifact_digest', models.CharField(help_text="SHA-256 of the artifact's bytes.", max_length=64)),
-                ('artifact_name', models.CharField(help_text='File name as uploaded; metadata only.', max_length=200)),
-                ('artifact_bytes', models.BigIntegerField()),
-                ('load_class', models.CharField(choices=[('skops', 'Skops'), ('onnx', 'Onnx'), ('external', 'External'), ('quarantined', 'Quarantined: documented, never scored')], max_length=20)),
-                ('signature', models.JSONField(blank=True, default=dict, help_text='Input columns in order, output meaning.')),
-                ('label', models.CharField(blank=True, max_length=60)),
-                ('parameters', models.JSONField(blank=True, default=dict)),
-                ('metrics', models.JSONField(blank=True, default=dict, help_text='Measured at training time, with intervals.')),
-                ('importance', models.JSONField(blank=True, default=dict, help_text='Share of importance per feature, summing to 1.')),
-                ('commit', models.CharField(blank=True, max_length=64)),
-                ('dirty', models.BooleanField(default=False)),
-                ('code_digest', models.CharField(blank=True, max_length=64)),
-                ('environment', models.JSONField(blank=True, default=dict)),
-                ('seed', models.PositiveIntegerField(blank=True, null=True)),
-                ('note', models.TextField(blank=True, help_text="What is new in this version, in the registrant's words.")),
-                ('registered_at', models.DateTimeField()),
-                ('content_digest', models.CharField(help_text='SHA-256 over artifact and lineage: same content, same version.', max_length=64)),
-                ('dataset', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='features.dataset')),
-                ('registered_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('service', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='features.featureservice')),
-                ('registered_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='registry.registeredmodel')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                ("artifact_digest", models.CharField(help_text="SHA-256 of the artifact's bytes.", max_length=64)),
+                ("artifact_name", models.CharField(help_text="File name as uploaded; metadata only.", max_length=200)),
+                ("artifact_bytes", models.BigIntegerField()),
+                (
+                    "load_class",
+                    models.CharField(
+                        choices=[
+                            ("skops", "Skops"),
+                            ("onnx", "Onnx"),
+                            ("external", "External"),
+                            ("quarantined", "Quarantined: documented, never scored"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "signature",
+                    models.JSONField(blank=True, default=dict, help_text="Input columns in order, output meaning."),
+                ),
+                ("label", models.CharField(blank=True, max_length=60)),
+                ("parameters", models.JSONField(blank=True, default=dict)),
+                (
+                    "metrics",
+                    models.JSONField(blank=True, default=dict, help_text="Measured at training time, with intervals."),
+                ),
+                (
+                    "importance",
+                    models.JSONField(
+                        blank=True, default=dict, help_text="Share of importance per feature, summing to 1."
+                    ),
+                ),
+                ("commit", models.CharField(blank=True, max_length=64)),
+                ("dirty", models.BooleanField(default=False)),
+                ("code_digest", models.CharField(blank=True, max_length=64)),
+                ("environment", models.JSONField(blank=True, default=dict)),
+                ("seed", models.PositiveIntegerField(blank=True, null=True)),
+                (
+                    "note",
+                    models.TextField(blank=True, help_text="What is new in this version, in the registrant's words."),
+                ),
+                ("registered_at", models.DateTimeField()),
+                (
+                    "content_digest",
+                    models.CharField(
+                        help_text="SHA-256 over artifact and lineage: same content, same version.", max_length=64
+                    ),
+                ),
+                (
+                    "dataset",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="versions",
+                        to="features.dataset",
+                    ),
+                ),
+                (
+                    "registered_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "service",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="versions",
+                        to="features.featureservice",
+                    ),
+                ),
+                (
+                    "registered_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="versions",
+                        to="registry.registeredmodel",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['registered_model__name', '-number'],
+                "ordering": ["registered_model__name", "-number"],
             },
         ),
         migrations.CreateModel(
-            name='Alias',
+            name="Alias",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(choices=[('champion', 'champion'), ('challenger', 'challenger')], max_length=20)),
-                ('since', models.DateTimeField()),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='aliases', to='registry.modelversion')),
-                ('registered_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='aliases', to='registry.registeredmodel')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "name",
+                    models.CharField(choices=[("champion", "champion"), ("challenger", "challenger")], max_length=20),
+                ),
+                ("since", models.DateTimeField()),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="aliases", to="registry.modelversion"
+                    ),
+                ),
+                (
+                    "registered_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="aliases",
+                        to="registry.registeredmodel",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'aliases',
+                "verbose_name_plural": "aliases",
             },
         ),
         migrations.CreateModel(
-            name='TrainingPipeline',
+            name="TrainingPipeline",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=60, validators=[django.core.validators.RegexValidator('^[a-z][a-z0-9_-]*$', "Lower-case letters, digits, '-' and '_', starting with a letter.")])),
-                ('entry_point', models.CharField(help_text='Python module run in a child process.', max_length=200)),
-                ('code_path', models.CharField(help_text="Folder of the model's code; its digest binds the CI evidence.", max_length=300)),
-                ('entity_frame', models.CharField(help_text='Data source with one row per request and its keys.', max_length=60)),
-                ('outcomes', models.CharField(help_text='Data source with the labels as they arrived.', max_length=60)),
-                ('label', models.CharField(max_length=60)),
-                ('parameters', models.JSONField(blank=True, default=dict)),
-                ('windows', models.JSONField(default=list, help_text='Training windows, e.g. [{"name": "expanding"}, {"name": "last-month", "days": 28}].')),
-                ('holdout_days', models.PositiveSmallIntegerField(default=14, help_text='Labelled days kept for the gates, never trained on.')),
-                ('time_limit', models.DurationField(help_text='The child process is ended after this.')),
-                ('memory_limit', models.BigIntegerField(default=8589934592, help_text='Bytes of address space of the child process.')),
-                ('automatic', models.BooleanField(default=True, help_text='May be started by confirmed drift.')),
-                ('registered_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='pipelines', to='registry.registeredmodel')),
-                ('service', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='pipelines', to='features.featureservice')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=60,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z][a-z0-9_-]*$", "Lower-case letters, digits, '-' and '_', starting with a letter."
+                            )
+                        ],
+                    ),
+                ),
+                ("entry_point", models.CharField(help_text="Python module run in a child process.", max_length=200)),
+                (
+                    "code_path",
+                    models.CharField(
+                        help_text="Folder of the model's code; its digest binds the CI evidence.", max_length=300
+                    ),
+                ),
+                (
+                    "entity_frame",
+                    models.CharField(help_text="Data source with one row per request and its keys.", max_length=60),
+                ),
+                ("outcomes", models.CharField(help_text="Data source with the labels as they arrived.", max_length=60)),
+                ("label", models.CharField(max_length=60)),
+                ("parameters", models.JSONField(blank=True, default=dict)),
+                (
+                    "windows",
+                    models.JSONField(
+                        default=list,
+                        help_text='Training windows, e.g. [{"name": "expanding"}, {"name": "last-month", "days": 28}].',
+                    ),
+                ),
+                (
+                    "holdout_days",
+                    models.PositiveSmallIntegerField(
+                        default=14, help_text="Labelled days kept for the gates, never trained on."
+                    ),
+                ),
+                ("time_limit", models.DurationField(help_text="The child process is ended after this.")),
+                (
+                    "memory_limit",
+                    models.BigIntegerField(
+                        default=8589934592, help_text="Bytes of address space of the child process."
+                    ),
+                ),
+                ("automatic", models.BooleanField(default=True, help_text="May be started by confirmed drift.")),
+                (
+                    "registered_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="pipelines",
+                        to="registry.registeredmodel",
+                    ),
+                ),
+                (
+                    "service",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="pipelines",
+                        to="features.featureservice",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['registered_model__name', 'name'],
+                "ordering": ["registered_model__name", "name"],
             },
         ),
         migrations.CreateModel(
-            name='TrainingRun',
+            name="TrainingRun",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(editable=False, max_length=16)),
-                ('state_reason', models.TextField(blank=True, editable=False, help_text='Why it is in this state.')),
-                ('state_since', models.DateTimeField(blank=True, editable=False, help_text='Event time of the last change.', null=True)),
-                ('trigger', models.CharField(help_text='Who or what asked: person, drift, decay, schedule.', max_length=30)),
-                ('window', models.JSONField(default=dict, help_text='The training window that was used.')),
-                ('parameters', models.JSONField(default=dict)),
-                ('seed', models.PositiveIntegerField(default=0)),
-                ('held', models.BooleanField(default=False, help_text='Its version waits after the gates until a retraining has compared its candidates.')),
-                ('commit', models.CharField(blank=True, help_text='Commit of the code (claimed by git).', max_length=64)),
-                ('dirty', models.BooleanField(default=False, help_text='The working tree had uncommitted changes.')),
-                ('code_digest', models.CharField(blank=True, help_text="SHA-256 over the code folder's files.", max_length=64)),
-                ('environment', models.JSONField(blank=True, default=dict)),
-                ('metrics', models.JSONField(blank=True, default=dict)),
-                ('log', models.TextField(blank=True)),
-                ('requested_at', models.DateTimeField()),
-                ('wall_seconds', models.FloatField(blank=True, help_text='Real duration of the child process.', null=True)),
-                ('dataset', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='training_runs', to='features.dataset')),
-                ('pipeline', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='registry.trainingpipeline')),
-                ('registered_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='training_runs', to='registry.registeredmodel')),
-                ('requested_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("state", models.CharField(editable=False, max_length=16)),
+                ("state_reason", models.TextField(blank=True, editable=False, help_text="Why it is in this state.")),
+                (
+                    "state_since",
+                    models.DateTimeField(
+                        blank=True, editable=False, help_text="Event time of the last change.", null=True
+                    ),
+                ),
+                (
+                    "trigger",
+                    models.CharField(help_text="Who or what asked: person, drift, decay, schedule.", max_length=30),
+                ),
+                ("window", models.JSONField(default=dict, help_text="The training window that was used.")),
+                ("parameters", models.JSONField(default=dict)),
+                ("seed", models.PositiveIntegerField(default=0)),
+                (
+                    "held",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Its version waits after the gates until a retraining has compared its candidates.",
+                    ),
+                ),
+                (
+                    "commit",
+                    models.CharField(blank=True, help_text="Commit of the code (claimed by git).", max_length=64),
+                ),
+                ("dirty", models.BooleanField(default=False, help_text="The working tree had uncommitted changes.")),
+                (
+                    "code_digest",
+                    models.CharField(blank=True, help_text="SHA-256 over the code folder's files.", max_length=64),
+                ),
+                ("environment", models.JSONField(blank=True, default=dict)),
+                ("metrics", models.JSONField(blank=True, default=dict)),
+                ("log", models.TextField(blank=True)),
+                ("requested_at", models.DateTimeField()),
+                (
+                    "wall_seconds",
+                    models.FloatField(blank=True, help_text="Real duration of the child process.", null=True),
+                ),
+                (
+                    "dataset",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="training_runs",
+                        to="features.dataset",
+                    ),
+                ),
+                (
+                    "pipeline",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="runs", to="registry.trainingpipeline"
+                    ),
+                ),
+                (
+                    "registered_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="training_runs",
+                        to="registry.registeredmodel",
+                    ),
+                ),
+                (
+                    "requested_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.AddField(
-            model_name='modelversion',
-            name='training_run',
-            field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='version', to='registry.trainingrun'),
+            model_name="modelversion",
+            name="training_run",
+            field=models.OneToOneField(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="version",
+                to="registry.trainingrun",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='registeredmodel',
-            constraint=models.CheckConstraint(condition=models.Q(('tier__in', ['experimental', 'standard', 'high-stakes'])), name='registered_model_tier_known'),
+            model_name="registeredmodel",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("tier__in", ["experimental", "standard", "high-stakes"])),
+                name="registered_model_tier_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='registeredmodel',
-            constraint=models.CheckConstraint(condition=models.Q(('task__in', ['binary_classification', 'regression'])), name='registered_model_task_known'),
+            model_name="registeredmodel",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("task__in", ["binary_classification", "regression"])),
+                name="registered_model_task_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='alias',
-            constraint=models.UniqueConstraint(fields=('registered_model', 'name'), name='alias_once_per_model'),
+            model_name="alias",
+            constraint=models.UniqueConstraint(fields=("registered_model", "name"), name="alias_once_per_model"),
         ),
         migrations.AddConstraint(
-            model_name='trainingpipeline',
-            constraint=models.UniqueConstraint(fields=('registered_model', 'name'), name='pipeline_name_once_per_model'),
+            model_name="trainingpipeline",
+            constraint=models.UniqueConstraint(
+                fields=("registered_model", "name"), name="pipeline_name_once_per_model"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='trainingrun',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['requested', 'running', 'succeeded', 'failed', 'cancelled'])), name='training_run_state_known'),
+            model_name="trainingrun",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["requested", "running", "succeeded", "failed", "cancelled"])),
+                name="training_run_state_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='trainingrun',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['requested', 'running'])), fields=('registered_model',), name='one_open_training_run_per_model'),
+            model_name="trainingrun",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state__in", ["requested", "running"])),
+                fields=("registered_model",),
+                name="one_open_training_run_per_model",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='modelversion',
-            constraint=models.UniqueConstraint(fields=('registered_model', 'number'), name='version_number_once_per_model'),
+            model_name="modelversion",
+            constraint=models.UniqueConstraint(
+                fields=("registered_model", "number"), name="version_number_once_per_model"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='modelversion',
-            constraint=models.UniqueConstraint(fields=('registered_model', 'content_digest'), name='version_content_once_per_model'),
+            model_name="modelversion",
+            constraint=models.UniqueConstraint(
+                fields=("registered_model", "content_digest"), name="version_content_once_per_model"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='modelversion',
-            constraint=models.CheckConstraint(condition=models.Q(('load_class__in', ['skops', 'onnx', 'external', 'quarantined'])), name='version_load_class_known'),
+            model_name="modelversion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("load_class__in", ["skops", "onnx", "external", "quarantined"])),
+                name="version_load_class_known",
+            ),
         ),
     ]
