@@ -71,6 +71,7 @@ class IncidentKind(models.TextChoices):
     ROLLED_BACK = "rolled_back", "A rollout was rolled back"
     TRAINING_FAILED = "training_failed", "A training run failed"
     DEAD_JOB = "dead_job", "Background work gave up"
+    SERVING = "serving", "The served version does not answer"
     STUCK = "stuck", "A rollout holds without enough evidence"
 
 

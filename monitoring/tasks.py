@@ -14,8 +14,10 @@ from monitoring import benchmark, judge, live, measure
 from monitoring.actions import findings, monitors, upkeep
 from monitoring.actions.retraining import proceed
 from monitoring.models import RETRAINING_OPEN, Monitor, Retraining
+from monitoring.serving import serving_of
 from monitoring.windows import Window
 from registry.models import Alias
+from rollout.models import Endpoint
 
 WATCH = Service("monitoring")
 
@@ -124,6 +126,15 @@ def freshness(work: Work) -> None:
     stale = stale_sources(now=now)
     with work.finishing({"stale": [each.source.name for each in stale]}):
         upkeep.report_stale_sources(stale, actor=WATCH, now=now)
+
+
+@handler("monitoring.serving", computes=True)
+def serving(work: Work) -> None:
+    """A champion that fails on live requests is an incident at once: the fallback hides it from everybody else."""
+    now = clock.now()
+    found = [serving_of(endpoint, now=now) for endpoint in Endpoint.objects.select_related("registered_model")]
+    with work.finishing({each.endpoint.name: each.failed for each in found if each.failed}):
+        upkeep.report_serving(found, actor=WATCH, now=now)
 
 
 @handler("monitoring.dead_jobs")

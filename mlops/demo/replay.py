@@ -29,6 +29,7 @@ COARSER = {
     "materialize": STEP,
     "rollouts": timedelta(hours=12),
     "watch": timedelta(days=1),
+    "serving": timedelta(hours=12),
     "freshness": timedelta(hours=6),
 }
 REPLAY_SCHEDULES: tuple[Schedule, ...] = tuple(

@@ -17,6 +17,7 @@ from jobs import run as jobs_run
 from jobs.models import Job, JobState
 from monitoring.actions.incidents import raise_incident, resolve, resolve_cause
 from monitoring.models import Candidate, Incident, IncidentKind, IncidentState
+from monitoring.serving import Serving
 from registry.models import AUDITORS, Alias, Duty, RegisteredModel, RunState, TrainingRun
 
 LISTED = 20
@@ -68,6 +69,33 @@ def models_fed_by(source: DataSource) -> list[RegisteredModel]:
     """Models whose champion consumes a feature view over ``source``, by name."""
     champions = Alias.objects.filter(name=Alias.CHAMPION, version__service__features__view_version__sources=source)
     return list(RegisteredModel.objects.filter(pk__in=champions.values("registered_model")).order_by("name"))
+
+
+def report_serving(found: Sequence[Serving], *, actor: Actor, now: datetime) -> None:
+    """One incident per endpoint whose champion fails too often on real requests; it closes when it answers again.
+
+    Endpoints with too little traffic to say keep what they have: no data neither opens nor closes.
+    """
+    for each in found:
+        cause = f"{IncidentKind.SERVING}:{each.endpoint.name}"
+        if each.is_failing:
+            of = each.endpoint.registered_model
+            raise_incident(
+                kind=IncidentKind.SERVING,
+                duty=Duty.PLATFORM,
+                registered_model=of,
+                version=of.champion(),
+                cause_key=cause,
+                title=f"{each.endpoint.title}: the champion fails",
+                detail=f"{each.failed} of {each.asked} requests got no answer from the champion since "
+                f"{each.since:%Y-%m-%d %H:%M}. They got the fallback. First error: {each.first_error}",
+                evidence={"asked": each.asked, "failed": each.failed, "first_error": each.first_error},
+                severity="high",
+                actor=actor,
+                now=now,
+            )
+        elif each.is_answering:
+            resolve_cause(cause, actor=actor, reason=f"{each.asked} requests, {each.failed} failed.", now=now)
 
 
 def report_dead_jobs(*, actor: Actor, now: datetime) -> None:
