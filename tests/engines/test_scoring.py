@@ -240,8 +240,10 @@ def test_scorer__more_memory_than_its_limit__is_refused_and_the_next_one_works(s
 
 
 def test_scorer__start_takes_too_long__is_refused(saved: Save) -> None:
+    many = np.random.default_rng(0).normal(size=(500_000, 4))  # some hundred milliseconds to read
+    large = KNeighborsClassifier(algorithm="brute").fit(many, many[:, 0] > 0)
     with pytest.raises(Unscorable, match="start time limit"):
-        scorer(saved(picky()), start_timeout=timedelta(microseconds=10))
+        scorer(saved(large), start_timeout=timedelta(microseconds=10))
 
 
 def test_predict__takes_too_long__is_ended_and_stays_so(saved: Save) -> None:

@@ -49,7 +49,7 @@ def test_serve__a_champion__answers_in_order_and_logs_features() -> None:
     assert log["score"].to_pylist() == answers["score"].to_pylist()
     assert log["x1"].to_pylist() == asked["x1"].to_pylist()
     assert log["at"].to_pylist() == asked["at"].to_pylist()
-    assert log["latency_ms"].null_count == 48
+    assert log["latency_ms"].null_count == 50, "rows are timed in a canary only"
 
 
 def test_serve__an_unknown_endpoint__is_not_found() -> None:
