@@ -6,176 +6,415 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('auth', '0012_alter_user_first_name_max_length'),
-        ('registry', '0001_initial'),
+        ("auth", "0012_alter_user_first_name_max_length"),
+        ("registry", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Incident',
+            name="Incident",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(editable=False, max_length=16)),
-                ('state_reason', models.TextField(blank=True, editable=False, help_text='Why it is in this state.')),
-                ('state_since', models.DateTimeField(blank=True, editable=False, help_text='Event time of the last change.', null=True)),
-                ('kind', models.CharField(choices=[('drift', 'Confirmed drift'), ('decay', 'Performance decay'), ('data', 'Data incident'), ('freshness', 'A source or feature is stale'), ('rolled_back', 'A rollout was rolled back'), ('training_failed', 'A training run failed'), ('dead_job', 'Background work gave up'), ('serving', 'The served version does not answer'), ('stuck', 'A rollout holds without enough evidence')], max_length=20)),
-                ('duty', models.CharField(choices=[('data_science', 'Data science: model quality'), ('platform', 'Platform: infrastructure reliability'), ('product', 'Product: which model is used and when')], max_length=20)),
-                ('severity', models.CharField(choices=[('low', 'low'), ('medium', 'medium'), ('high', 'high')], max_length=10)),
-                ('cause_key', models.CharField(help_text='Incidents of one cause are one incident.', max_length=200)),
-                ('title', models.CharField(max_length=200)),
-                ('detail', models.TextField(blank=True, help_text='What happened, and what to do next.')),
-                ('evidence', models.JSONField(blank=True, default=dict)),
-                ('occurrences', models.PositiveIntegerField(default=1)),
-                ('opened_at', models.DateTimeField()),
-                ('acknowledged_at', models.DateTimeField(blank=True, null=True)),
-                ('resolved_at', models.DateTimeField(blank=True, null=True)),
-                ('acknowledged_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('owner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='auth.group')),
-                ('registered_model', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='incidents', to='registry.registeredmodel')),
-                ('version', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='incidents', to='registry.modelversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("state", models.CharField(editable=False, max_length=16)),
+                ("state_reason", models.TextField(blank=True, editable=False, help_text="Why it is in this state.")),
+                (
+                    "state_since",
+                    models.DateTimeField(
+                        blank=True, editable=False, help_text="Event time of the last change.", null=True
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("drift", "Confirmed drift"),
+                            ("decay", "Performance decay"),
+                            ("data", "Data incident"),
+                            ("freshness", "A source or feature is stale"),
+                            ("rolled_back", "A rollout was rolled back"),
+                            ("training_failed", "A training run failed"),
+                            ("dead_job", "Background work gave up"),
+                            ("serving", "The served version does not answer"),
+                            ("stuck", "A rollout holds without enough evidence"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "duty",
+                    models.CharField(
+                        choices=[
+                            ("data_science", "Data science: model quality"),
+                            ("platform", "Platform: infrastructure reliability"),
+                            ("product", "Product: which model is used and when"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "severity",
+                    models.CharField(choices=[("low", "low"), ("medium", "medium"), ("high", "high")], max_length=10),
+                ),
+                ("cause_key", models.CharField(help_text="Incidents of one cause are one incident.", max_length=200)),
+                ("title", models.CharField(max_length=200)),
+                ("detail", models.TextField(blank=True, help_text="What happened, and what to do next.")),
+                ("evidence", models.JSONField(blank=True, default=dict)),
+                ("occurrences", models.PositiveIntegerField(default=1)),
+                ("opened_at", models.DateTimeField()),
+                ("acknowledged_at", models.DateTimeField(blank=True, null=True)),
+                ("resolved_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "acknowledged_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="auth.group",
+                    ),
+                ),
+                (
+                    "registered_model",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="incidents",
+                        to="registry.registeredmodel",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="incidents",
+                        to="registry.modelversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Monitor',
+            name="Monitor",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('settings', models.JSONField(blank=True, default=dict, help_text='Windows, tolerances, persistence, brakes.')),
-                ('created_at', models.DateTimeField()),
-                ('registered_model', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='monitor', to='registry.registeredmodel')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "settings",
+                    models.JSONField(blank=True, default=dict, help_text="Windows, tolerances, persistence, brakes."),
+                ),
+                ("created_at", models.DateTimeField()),
+                (
+                    "registered_model",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="monitor",
+                        to="registry.registeredmodel",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['registered_model__name'],
+                "ordering": ["registered_model__name"],
             },
         ),
         migrations.CreateModel(
-            name='DriftRun',
+            name="DriftRun",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('drift', 'Drift of inputs and predictions'), ('performance', 'Performance on matured outcomes')], max_length=12)),
-                ('window_from', models.DateTimeField()),
-                ('window_to', models.DateTimeField()),
-                ('verdict', models.CharField(choices=[('passed', 'Passed'), ('failed', 'Failed'), ('inconclusive', 'Inconclusive'), ('error', 'Error')], max_length=12)),
-                ('confirmed', models.BooleanField(default=False, help_text='Seen persistently enough to act on.')),
-                ('summary', models.TextField()),
-                ('rows', models.PositiveIntegerField(default=0)),
-                ('scores', models.JSONField(blank=True, default=dict, help_text='Per feature: effect, bound, tolerance, importance.')),
-                ('at', models.DateTimeField()),
-                ('registered_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='drift_runs', to='registry.registeredmodel')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='drift_runs', to='registry.modelversion')),
-                ('monitor', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='monitoring.monitor')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("drift", "Drift of inputs and predictions"),
+                            ("performance", "Performance on matured outcomes"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("window_from", models.DateTimeField()),
+                ("window_to", models.DateTimeField()),
+                (
+                    "verdict",
+                    models.CharField(
+                        choices=[
+                            ("passed", "Passed"),
+                            ("failed", "Failed"),
+                            ("inconclusive", "Inconclusive"),
+                            ("error", "Error"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("confirmed", models.BooleanField(default=False, help_text="Seen persistently enough to act on.")),
+                ("summary", models.TextField()),
+                ("rows", models.PositiveIntegerField(default=0)),
+                (
+                    "scores",
+                    models.JSONField(
+                        blank=True, default=dict, help_text="Per feature: effect, bound, tolerance, importance."
+                    ),
+                ),
+                ("at", models.DateTimeField()),
+                (
+                    "registered_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="drift_runs",
+                        to="registry.registeredmodel",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="drift_runs",
+                        to="registry.modelversion",
+                    ),
+                ),
+                (
+                    "monitor",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="runs", to="monitoring.monitor"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-window_to', 'kind'],
+                "ordering": ["-window_to", "kind"],
             },
         ),
         migrations.CreateModel(
-            name='Rethink',
+            name="Rethink",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(editable=False, max_length=16)),
-                ('state_reason', models.TextField(blank=True, editable=False, help_text='Why it is in this state.')),
-                ('state_since', models.DateTimeField(blank=True, editable=False, help_text='Event time of the last change.', null=True)),
-                ('question', models.TextField(help_text='What has to be decided, in one sentence.')),
-                ('evidence', models.JSONField(help_text='What changed, what was tried, what it cost; frozen when proposed.')),
-                ('evidence_digest', models.CharField(max_length=64)),
-                ('proposed_at', models.DateTimeField()),
-                ('due_at', models.DateTimeField(help_text='By when somebody should have decided.')),
-                ('decided_at', models.DateTimeField(blank=True, null=True)),
-                ('approach', models.TextField(blank=True, help_text='What will be done differently, written by the decider.')),
-                ('decided_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('registered_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rethinks', to='registry.registeredmodel')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("state", models.CharField(editable=False, max_length=16)),
+                ("state_reason", models.TextField(blank=True, editable=False, help_text="Why it is in this state.")),
+                (
+                    "state_since",
+                    models.DateTimeField(
+                        blank=True, editable=False, help_text="Event time of the last change.", null=True
+                    ),
+                ),
+                ("question", models.TextField(help_text="What has to be decided, in one sentence.")),
+                (
+                    "evidence",
+                    models.JSONField(help_text="What changed, what was tried, what it cost; frozen when proposed."),
+                ),
+                ("evidence_digest", models.CharField(max_length=64)),
+                ("proposed_at", models.DateTimeField()),
+                ("due_at", models.DateTimeField(help_text="By when somebody should have decided.")),
+                ("decided_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "approach",
+                    models.TextField(blank=True, help_text="What will be done differently, written by the decider."),
+                ),
+                (
+                    "decided_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "registered_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="rethinks",
+                        to="registry.registeredmodel",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Retraining',
+            name="Retraining",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(editable=False, max_length=16)),
-                ('state_reason', models.TextField(blank=True, editable=False, help_text='Why it is in this state.')),
-                ('state_since', models.DateTimeField(blank=True, editable=False, help_text='Event time of the last change.', null=True)),
-                ('cause_kind', models.CharField(max_length=20)),
-                ('started_at', models.DateTimeField()),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('started_wall', models.DateTimeField(auto_now_add=True)),
-                ('ended_wall', models.DateTimeField(blank=True, null=True)),
-                ('improved', models.BooleanField(help_text='Its promoted version proved better than the one before.', null=True)),
-                ('champion_before', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='registry.modelversion')),
-                ('incident', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='retrainings', to='monitoring.incident')),
-                ('registered_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='retrainings', to='registry.registeredmodel')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("state", models.CharField(editable=False, max_length=16)),
+                ("state_reason", models.TextField(blank=True, editable=False, help_text="Why it is in this state.")),
+                (
+                    "state_since",
+                    models.DateTimeField(
+                        blank=True, editable=False, help_text="Event time of the last change.", null=True
+                    ),
+                ),
+                ("cause_kind", models.CharField(max_length=20)),
+                ("started_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("started_wall", models.DateTimeField(auto_now_add=True)),
+                ("ended_wall", models.DateTimeField(blank=True, null=True)),
+                (
+                    "improved",
+                    models.BooleanField(help_text="Its promoted version proved better than the one before.", null=True),
+                ),
+                (
+                    "champion_before",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="registry.modelversion",
+                    ),
+                ),
+                (
+                    "incident",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="retrainings",
+                        to="monitoring.incident",
+                    ),
+                ),
+                (
+                    "registered_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="retrainings",
+                        to="registry.registeredmodel",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Candidate',
+            name="Candidate",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('position', models.PositiveSmallIntegerField()),
-                ('window', models.JSONField()),
-                ('outcome', models.CharField(blank=True, help_text='How it ended, in words; empty while it runs.', max_length=200)),
-                ('passed_gates', models.BooleanField(null=True)),
-                ('gain', models.FloatField(help_text='Measured gain over the champion on the same rows, where judged.', null=True)),
-                ('training_run', models.OneToOneField(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='candidate', to='registry.trainingrun')),
-                ('retraining', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='candidates', to='monitoring.retraining')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("position", models.PositiveSmallIntegerField()),
+                ("window", models.JSONField()),
+                (
+                    "outcome",
+                    models.CharField(
+                        blank=True, help_text="How it ended, in words; empty while it runs.", max_length=200
+                    ),
+                ),
+                ("passed_gates", models.BooleanField(null=True)),
+                (
+                    "gain",
+                    models.FloatField(
+                        help_text="Measured gain over the champion on the same rows, where judged.", null=True
+                    ),
+                ),
+                (
+                    "training_run",
+                    models.OneToOneField(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="candidate",
+                        to="registry.trainingrun",
+                    ),
+                ),
+                (
+                    "retraining",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="candidates",
+                        to="monitoring.retraining",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['position'],
+                "ordering": ["position"],
             },
         ),
         migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'resolved'), _negated=True), fields=('cause_key',), name='one_open_incident_per_cause'),
+            model_name="incident",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "resolved"), _negated=True),
+                fields=("cause_key",),
+                name="one_open_incident_per_cause",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['open', 'acknowledged', 'resolved'])), name='incident_state_known'),
+            model_name="incident",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["open", "acknowledged", "resolved"])), name="incident_state_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.CheckConstraint(condition=models.Q(('duty__in', ['data_science', 'platform', 'product'])), name='incident_duty_known'),
+            model_name="incident",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("duty__in", ["data_science", "platform", "product"])), name="incident_duty_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='driftrun',
-            constraint=models.UniqueConstraint(fields=('monitor', 'version', 'kind', 'window_to'), name='drift_run_once_per_window'),
+            model_name="driftrun",
+            constraint=models.UniqueConstraint(
+                fields=("monitor", "version", "kind", "window_to"), name="drift_run_once_per_window"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='driftrun',
-            constraint=models.CheckConstraint(condition=models.Q(('verdict__in', ['passed', 'failed', 'inconclusive', 'error'])), name='drift_run_verdict_known'),
+            model_name="driftrun",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("verdict__in", ["passed", "failed", "inconclusive", "error"])),
+                name="drift_run_verdict_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rethink',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'proposed')), fields=('registered_model',), name='one_open_rethink_per_model'),
+            model_name="rethink",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "proposed")),
+                fields=("registered_model",),
+                name="one_open_rethink_per_model",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rethink',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['proposed', 'approved', 'declined', 'closed'])), name='rethink_state_known'),
+            model_name="rethink",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["proposed", "approved", "declined", "closed"])),
+                name="rethink_state_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rethink',
-            constraint=models.CheckConstraint(condition=models.Q(('state', 'proposed'), ('decided_by__isnull', False), _connector='OR'), name='rethink_decided_by_somebody'),
+            model_name="rethink",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state", "proposed"), ("decided_by__isnull", False), _connector="OR"),
+                name="rethink_decided_by_somebody",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='retraining',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ('training', 'judging', 'rolling_out'))), fields=('registered_model',), name='one_open_retraining_per_model'),
+            model_name="retraining",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state__in", ("training", "judging", "rolling_out"))),
+                fields=("registered_model",),
+                name="one_open_retraining_per_model",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='retraining',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['training', 'judging', 'rolling_out', 'promoted', 'refused', 'failed'])), name='retraining_state_known'),
+            model_name="retraining",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("state__in", ["training", "judging", "rolling_out", "promoted", "refused", "failed"])
+                ),
+                name="retraining_state_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='candidate',
-            constraint=models.UniqueConstraint(fields=('retraining', 'position'), name='candidate_once_per_position'),
+            model_name="candidate",
+            constraint=models.UniqueConstraint(fields=("retraining", "position"), name="candidate_once_per_position"),
         ),
     ]
