@@ -30,7 +30,7 @@ COARSER = {
     "rollouts": timedelta(hours=12),
     "watch": timedelta(days=1),
     "serving": timedelta(hours=12),
-    "freshness": timedelta(hours=6),
+    "freshness": timedelta(hours=12),
 }
 REPLAY_SCHEDULES: tuple[Schedule, ...] = tuple(
     replace(schedule, every=COARSER.get(schedule.name, timedelta(days=1))) for schedule in SCHEDULES

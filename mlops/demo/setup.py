@@ -52,7 +52,14 @@ PLAN = {
 }
 """Lateness differs by a factor of two between weeks, so a recalibrated candidate may move the mean score a lot."""
 
-WATCH = {"data_jump": 0.15, "minimum_importance": 0.08, "tolerance": 0.1, "tolerance_cap": 0.3, "auc_tolerance": 0.04}
+WATCH = {
+    "data_jump": 0.15,
+    "minimum_importance": 0.08,
+    "tolerance": 0.1,
+    "tolerance_cap": 0.3,
+    "auc_tolerance": 0.04,
+    "cool_down_days": 21,
+}
 """Weather makes weeks differ: what moves less than this, or hardly counts for the score, is no reason to act."""
 
 
@@ -254,7 +261,7 @@ def _pipelines(
             entity_frame="requests",
             outcomes="outcomes",
             label="late",
-            parameters={"algorithm": "hgb" if name == "leaking" else name, "iterations": ITERATIONS},
+            parameters={"algorithm": "hgb" if name == "leaking" else name, "iterations": ITERATIONS, "threads": 2},
             windows=[{"name": "last-month", "days": 28}, {"name": "expanding", "start": FIRST_DAY.isoformat()}],
             holdout_days=14,
             time_limit=timedelta(minutes=5),
