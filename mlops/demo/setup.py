@@ -39,6 +39,7 @@ POLICY_OVERRIDES = {
     "threshold": THRESHOLD,
     "checks": {
         "fairness": {"by": "origin", "at_most": 0.3},
+        "latency": {"p95_ms": 50},
         "data-quality": {"ignore": ["month"]},
     },
 }

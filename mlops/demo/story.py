@@ -33,7 +33,7 @@ def scenes(house: House, cast: Cast) -> list[Scene]:
         Scene(_day(4, 1), "The data scientist checks the model's code", lambda now: submit_evidence(house, cast, now)),
         _training(house, cast, "logistic", _day(4, 1), "First version: logistic regression."),
         _training(house, cast, "hgb", _day(4, 15), "Gradient-boosted trees instead of logistic regression."),
-        _training(house, cast, "slow", _day(5, 2), "Forty boosted models vote."),
+        _training(house, cast, "slow", _day(5, 2), "Thirty small models vote."),
         _training(house, cast, "unfair", _day(5, 3), "Labels from the new feed, which is said to be cleaner."),
         _training(house, cast, "leaking", _day(5, 6), "Adds the carrier's late rate of the day: best ever offline."),
         _training(house, cast, "month_onehot", _day(5, 26), "The month as one column each: seasons at last."),
@@ -83,13 +83,13 @@ def _training(house: House, cast: Cast, pipeline: str, at: datetime, why: str) -
 def submit_evidence(house: House, cast: Cast, now: datetime) -> None:
     """Really lint and test the model's code, as its CI would, and submit the reports bound to the code's digest."""
     state = code_state(CODE)
-    with tempfile.TemporaryDirectory() as folder:
-        with ThreadPoolExecutor() as both:  # two processes side by side; the threads only wait
-            running = {
-                kind: both.submit(run_tests, CODE / "tests", Path(folder) / f"{kind}.xml", marker)
-                for kind, marker in (("unit", "not integration"), ("integration", "integration"))
-            }
-            reports: dict[str, Any] = {"lint": lint(CODE)} | {kind: each.result() for kind, each in running.items()}
+    # two processes side by side; the threads only wait
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as both:
+        running = {
+            kind: both.submit(run_tests, CODE / "tests", Path(folder) / f"{kind}.xml", marker)
+            for kind, marker in (("unit", "not integration"), ("integration", "integration"))
+        }
+        reports: dict[str, Any] = {"lint": lint(CODE)} | {kind: each.result() for kind, each in running.items()}
     for kind, payload in reports.items():
         gates.submit_evidence(
             registered_model=house.registered_model,

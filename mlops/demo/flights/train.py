@@ -117,14 +117,14 @@ def hgb(rows: Rows, params: Params) -> Pipeline:
 
 
 def slow(rows: Rows, params: Params) -> Pipeline:
-    """Sixty small boosted models that see eight columns each and vote (random subspaces, Ho 1998).
+    """Thirty small boosted models that see eight columns each and vote (random subspaces, Ho 1998).
 
     Honest and nearly as good as one large model; but each member fills, scales and codes its own columns, so one answer
-    takes sixty times as long as it should.
+    takes thirty times as long as it should.
     """
     generator = np.random.default_rng(params.seed)
     names = list(rows.features.columns)
-    subspaces = (generator.choice(names, size=min(8, len(names)), replace=False) for _ in range(60))
+    subspaces = (generator.choice(names, size=min(8, len(names)), replace=False) for _ in range(30))
     members = [(f"member{i}", _member(rows, set(subspace), params.seed)) for i, subspace in enumerate(subspaces)]
     return make_pipeline(VotingClassifier(members, voting="soft"))
 

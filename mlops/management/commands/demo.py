@@ -43,6 +43,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         started = time.monotonic()
+        settings.DEBUG = False  # in this process only: the debug cursor formats and keeps every statement
         end = datetime.fromisoformat(options["until"]).replace(tzinfo=UTC) if options["until"] else END
         self._clear()
         call_command("migrate", verbosity=0)
