@@ -81,6 +81,14 @@ def test_read__older_than_ttl__is_null_from_the_next_microsecond_on() -> None:
     assert [each.column("weather__temp")[0].as_py() for each in reads] == [4.0, None]
 
 
+def test_read__a_batch_with_times_of_its_own__ages_each_row_at_its_time() -> None:
+    version = published(source(), ttl=4 * HOUR)
+    online.write(version, values(1, temp=4.0))
+    keys = pa.concat_tables([asked(None)] * 2)
+    got = online.read(service(), keys, now=at(2), at=[at(5), at(6)])
+    assert got.column("weather__temp").to_pylist() == [4.0, None]
+
+
 def test_read__more_keys_than_one_query_takes__finds_all() -> None:
     version = published(source())
     names = [f"A{number}" for number in range(1203)]

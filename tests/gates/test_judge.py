@@ -259,6 +259,12 @@ def test_latency__too_few_calls__is_inconclusive() -> None:
     assert judge.latency(FAST, np.array([])).verdict == "inconclusive"
 
 
+def test_latency__so_slow_that_three_calls_used_up_the_time__fails() -> None:
+    judgement = judge.latency(FAST, np.full(3, 900.0))
+    assert judgement.verdict == "failed"
+    assert "3 of them took longer than the 50 ms allowed for p95" in judgement.message
+
+
 def test_latency__fast_but_too_few_calls_to_know_the_tail__is_inconclusive() -> None:
     assert judge.latency(FAST, np.full(20, 1.0)).verdict == "inconclusive"
 

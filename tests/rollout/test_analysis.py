@@ -153,6 +153,21 @@ def test_shadow__promised_more_than_it_shows__breaks_its_promise() -> None:
     assert "Promised AUC 0.900 [0.880, 0.920], shows 0.7" in found.message
 
 
+def test_shadow__promised_a_gain_over_the_champion_that_is_not_there__breaks_its_promise() -> None:
+    found = at_shadow(shadow_rows(noise=0.05), promise=Promise(0.10, 0.08, 0.12, over_champion=True))["kept_promise"]
+    assert found.verdict == "failed"
+    assert "Promised AUC over the champion +0.100 [+0.080, +0.120], shows" in found.message
+
+
+def test_shadow__a_hard_week_for_both_versions__breaks_no_promised_gain() -> None:
+    rows = shadow_rows(noise=0.05)
+    coin = np.random.default_rng(5).integers(0, 2, len(rows.label)).astype(float)
+    hard = ShadowRows(**{**rows.__dict__, "label": coin})  # nobody can tell anything this week
+    alone = at_shadow(hard, promise=Promise(0.80, 0.78, 0.82))["kept_promise"]
+    gain = at_shadow(hard, promise=Promise(0.01, 0.0, 0.02, over_champion=True))["kept_promise"]
+    assert (alone.verdict, gain.verdict) == ("failed", "passed")
+
+
 def test_shadow__a_little_below_its_promise_on_few_rows__is_not_clear_yet() -> None:
     found = at_shadow(shadow_rows(300), promise=Promise(0.80, 0.78, 0.82))["kept_promise"]
     assert found.verdict == "inconclusive"
