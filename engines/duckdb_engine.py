@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from glob import glob
@@ -88,7 +88,7 @@ class _Output:
 
 
 class DuckDBEngine:
-    """``OfflineEngine`` on an in-memory DuckDB. One per process; calls take turns, each uses all ``threads``."""
+    """``OfflineEngine`` on an in-memory DuckDB. One per process; calls take turns, ``values`` alone may overlap."""
 
     name = "duckdb"
     version = duckdb.__version__
@@ -135,13 +135,16 @@ class DuckDBEngine:
         since = f" AND greatest(__event, __known) > {_epoch_us(increment)}" if increment else ""
         with self._lock, _explained(view):
             rows = self._rows_of(view, as_of, increment)
-            # numpy, because DuckDB plans a query twice on its way to Arrow: a third of the time of a small increment
-            newest = self._connection.execute(
+            types = self._outputs[view].types
+            cursor = self._connection.cursor()
+        # On a cursor of its own and without the lock: a worker computes the next view while it writes this one.
+        # numpy, because DuckDB plans a query twice on its way to Arrow: a third of the time of a small increment
+        with closing(cursor), _explained(view):
+            newest = cursor.execute(
                 f"SELECT {keys}, make_timestamp(__event) AS event_timestamp, make_timestamp(__known) AS known_at, "
                 f"{_listed(view.features)} FROM ({rows}) WHERE __event <= {_epoch_us(as_of)}{since} "
                 f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
             ).fetchnumpy()
-            types = self._outputs[view].types
         return pa.table({name: _as_arrow(column, types.get(name, _TIME)) for name, column in newest.items()})
 
     def rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from django.db import transaction
 from django.db.models import Prefetch, Q
 
 from audit.errors import Conflict
+from engines.offline import ViewSpec
 from features import meaning, offline, online
 from features.models import DataSource, FeatureViewVersion, Materialization, ViewState
 
@@ -23,14 +25,37 @@ def materialize(version: FeatureViewVersion, *, now: datetime) -> Materializatio
     comes to write, by another worker, throws its values away. Raises Conflict for a draft or retired version,
     Unavailable when the engine can not compute.
     """
+    slot = due(version, now=now)
+    return slot.write(slot.compute()) if slot else None
+
+
+@dataclass(frozen=True)
+class DueSlot:
+    """One slot of one version that is to be done. ``compute`` needs no database and may run in another thread."""
+
+    version: FeatureViewVersion
+    spec: ViewSpec
+    up_to: datetime
+    after: datetime | None
+
+    def compute(self) -> pa.Table:
+        """The newest value per key that became known since the last run."""
+        return offline.newest_values(self.version, self.spec, as_of=self.up_to, known_after=self.after)
+
+    def write(self, values: pa.Table) -> Materialization | None:
+        """Bring them to the online store; None when another worker was faster."""
+        return _write(self.version, values, up_to=self.up_to)
+
+
+def due(version: FeatureViewVersion, *, now: datetime) -> DueSlot | None:
+    """The slot of ``now`` unless it has been done. Raises Conflict for a draft or retired version."""
     if not version.is_served:
         raise Conflict(f"{version} is {version.state}; only a published version is materialized.")
     up_to = meaning.slot(now, version.cadence)
     last = version.materializations.order_by("-up_to").first()
     if last is not None and last.up_to >= up_to:
         return None
-    values = offline.newest_values(version, as_of=up_to, known_after=last.up_to if last else None)
-    return _write(version, values, up_to=up_to)
+    return DueSlot(version, offline.view_spec(version), up_to, last.up_to if last else None)
 
 
 def served_versions() -> Iterator[FeatureViewVersion]:

@@ -104,13 +104,15 @@ def training_frame(service: FeatureService, frame: pa.Table, *, timestamp: str, 
     return training
 
 
-def newest_values(version: FeatureViewVersion, *, as_of: datetime, known_after: datetime | None) -> pa.Table:
+def newest_values(
+    version: FeatureViewVersion, spec: ViewSpec, *, as_of: datetime, known_after: datetime | None
+) -> pa.Table:
     """What a materialization writes: the newest value per key that became known in ``(known_after, as_of]``.
 
     Join keys, ``event_timestamp``, ``known_at`` and the features in their declared types.
     """
     with answering():
-        values = engine().values(view_spec(version), as_of=as_of, known_after=known_after)
+        values = engine().values(spec, as_of=as_of, known_after=known_after)
     for name, dtype in version.types.items():
         values = values.set_column(values.column_names.index(name), name, _conformed(values, name, dtype))
     return values

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from audit import clock
 from audit.errors import Unavailable
-from features.materialize import materialize, served_versions
+from features.materialize import due, served_versions
 from jobs.run import Work, handler
 
 
@@ -18,14 +20,16 @@ def materialize_due(work: Work) -> None:
     now = clock.now()
     written: dict[str, int] = {}
     problems: list[str] = []
-    for version in served_versions():
-        try:
-            done = materialize(version, now=now)
-        except Unavailable as problem:
-            problems.append(f"{version}: {problem}")
-            continue
-        if done is not None:
-            written[str(version)] = done.rows
+    slots = [slot for version in served_versions() if (slot := due(version, now=now))]
+    with ThreadPoolExecutor(max_workers=1) as ahead:  # the engine computes the next view while this one is written
+        for slot, values in [(slot, ahead.submit(slot.compute)) for slot in slots]:
+            try:
+                done = slot.write(values.result())
+            except Unavailable as problem:
+                problems.append(f"{slot.version}: {problem}")
+                continue
+            if done is not None:
+                written[str(slot.version)] = done.rows
     if problems:
         raise Unavailable("; ".join(problems))
     with work.finishing(result={"written": written}):
