@@ -337,10 +337,17 @@ def complete_training(
                 dirty=run.dirty,
                 code_digest=run.code_digest,
                 seed=run.seed,
+                note=_why(run),
                 registered_at=now,
                 **measured,
             ),
         )
+
+
+def _why(run: TrainingRun) -> str:
+    """The words with which the run was asked for: what is new in its version."""
+    asked = Event.objects.about(run).filter(name="training_run.requested").first()
+    return str(asked.reason) if asked else ""
 
 
 # ---------------------------------------------------------------------- versions
