@@ -20,13 +20,19 @@ GUARDS = (
     frozen(
         "features_featureviewversion",
         (
-            "view_id", "number", "expression", "features", "event_timestamp", "known_at", "ttl", "cadence", "lookback",
-            "content_hash",
+            "view_id", "number", "expression", "language", "aggregations", "features", "event_timestamp", "known_at",
+            "ttl", "cadence", "lookback", "content_hash",
         ),
     ),
     *never_deleted("features_featureviewversion"),
     *append_only("features_featureviewversion_sources"),
-    *append_only("features_featureservice"),
+    *never_deleted("features_featureservice"),
+    frozen(
+        "features_featureservice",
+        ("name", "number", "owner_id", "request_features", "content_hash", "created_at"),
+    ),
+    *append_only("features_featureservice_transforms"),
+    *append_only("features_ondemandtransform"),
     *append_only("features_featureservicefeature"),
     *append_only("features_dataset"),
 )  # fmt: skip

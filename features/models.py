@@ -44,6 +44,11 @@ class DataSource(models.Model):
     freshness = models.DurationField(
         null=True, blank=True, help_text="Promise: the newest arrived row is never older than this."
     )
+    push_schema = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Column to dtype, of a source that rows are pushed to (POST /api/v1/push/); empty: files only.",
+    )
     owner = models.ForeignKey(Group, on_delete=models.PROTECT, related_name="+", help_text="Who keeps the promise.")
 
     class Meta:
@@ -60,12 +65,29 @@ class FeatureView(models.Model):
     entity = models.ForeignKey(Entity, on_delete=models.PROTECT, related_name="views")
     description = models.TextField(blank=True)
     owner = models.ForeignKey(Group, on_delete=models.PROTECT, related_name="+")
+    freshness = models.DurationField(
+        null=True, blank=True, help_text="Promise: the newest value in the online store is never older than this."
+    )
+    consistency_limit = models.FloatField(
+        default=0.0,
+        help_text="Share of served cells that may differ from their recomputation before it is an incident.",
+    )
 
     class Meta:
         ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(consistency_limit__gte=0, consistency_limit__lt=1), name="view_consistency_limit_is_share"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
+
+
+class Language(models.TextChoices):
+    SQL = "sql", "one SELECT"
+    IBIS = "ibis", "Ibis, compiled to one SELECT by the SDK"
 
 
 class ViewState(models.TextChoices):
@@ -89,6 +111,12 @@ class FeatureViewVersion(Stateful):
     view = models.ForeignKey(FeatureView, on_delete=models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField()
     expression = models.TextField(help_text="One SELECT over the sources, giving join keys, times and features.")
+    language = models.CharField(max_length=10, choices=Language, default=Language.SQL)
+    aggregations = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Features over trailing windows of the expression's rows: list of {name, function, column, over}.",
+    )
     sources = models.ManyToManyField(DataSource, related_name="view_versions")
     features = models.JSONField(help_text="List of {name, dtype, description}.")
     event_timestamp = models.CharField(max_length=60, default="event_timestamp")
@@ -101,6 +129,14 @@ class FeatureViewVersion(Stateful):
         null=True, blank=True, help_text="How far back the expression looks in its sources."
     )
     content_hash = models.CharField(max_length=64, help_text="SHA-256 over everything that can change a value.")
+    review = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="What the plan found when this version was applied: changed cells, look-alikes, engines compared.",
+    )
+    replaced_by = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="replaces", help_text="Move to this one."
+    )
     created_at = models.DateTimeField()
 
     class Meta:
@@ -108,6 +144,7 @@ class FeatureViewVersion(Stateful):
             models.UniqueConstraint(fields=["view", "number"], name="view_version_number_once"),
             models.UniqueConstraint(fields=["view", "content_hash"], name="view_version_meaning_once"),
             models.CheckConstraint(condition=Q(state__in=ViewState.values), name="view_version_state_known"),
+            models.CheckConstraint(condition=Q(language__in=Language.values), name="view_version_language_known"),
         ]
         ordering: ClassVar = ["view__name", "-number"]
 
@@ -129,6 +166,38 @@ class FeatureViewVersion(Stateful):
         return self.state in (ViewState.PUBLISHED, ViewState.DEPRECATED)
 
 
+class OnDemandTransform(models.Model):
+    """One immutable version of a Python function that turns request data and stored features into features.
+
+    The same text runs where a training set is built and where a request is answered (``engines.on_demand``).
+    """
+
+    name = models.CharField(max_length=60, validators=[SLUG])
+    number = models.PositiveIntegerField()
+    description = models.TextField(blank=True)
+    owner = models.ForeignKey(Group, on_delete=models.PROTECT, related_name="+")
+    code = models.TextField(help_text="One Python function of columns, made of listed operations only.")
+    inputs = models.JSONField(help_text="Names of the columns it takes: request features or view__feature.")
+    features = models.JSONField(help_text="List of {name, dtype, description} it gives.")
+    content_hash = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["name", "number"], name="transform_number_once"),
+            models.UniqueConstraint(fields=["name", "content_hash"], name="transform_content_once"),
+        ]
+        ordering: ClassVar = ["name", "-number"]
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.number}"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Its columns in a dataset and in the served vector."""
+        return tuple(f"{self.name}__{feature['name']}" for feature in self.features)
+
+
 class FeatureService(models.Model):
     """A named, pinned list of features that a model consumes. A changed list is a new number."""
 
@@ -139,8 +208,12 @@ class FeatureService(models.Model):
     request_features = models.JSONField(
         default=list, blank=True, help_text="Columns that come with the request itself, in order."
     )
+    transforms = models.ManyToManyField(OnDemandTransform, blank=True, related_name="used_in")
     content_hash = models.CharField(max_length=64)
     created_at = models.DateTimeField()
+    retired_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since then no model may take it up, and nothing is kept fresh for it."
+    )
 
     class Meta:
         constraints: ClassVar = [
@@ -215,18 +288,20 @@ class Materialization(models.Model):
 
 
 class OnlineValue(models.Model):
-    """The online store in the portal's own database: the newest known values of one entity in one view version."""
+    """The online store in the portal's own database: the newest known values of one entity in one view version.
 
-    view_version = models.ForeignKey(FeatureViewVersion, on_delete=models.CASCADE, related_name="+")
+    Written and read by ``features.database_store`` in plain SQL; times are microseconds since 1970 UTC, the values are
+    packed as ``engines.packing`` has it, the same bytes in every store.
+    """
+
+    pk = models.CompositePrimaryKey("view_version_id", "entity_key")
+    view_version = models.ForeignKey(
+        FeatureViewVersion, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
     entity_key = models.CharField(max_length=200, help_text="Join key values, joined by '|'.")
-    event_timestamp = models.DateTimeField()
-    known_at = models.DateTimeField()
-    values = models.JSONField(help_text="Feature values in the view version's order.")
-
-    class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["view_version", "entity_key"], name="online_value_once_per_entity")
-        ]
+    event_us = models.BigIntegerField()
+    known_us = models.BigIntegerField()
+    packed = models.BinaryField()
 
     def __str__(self) -> str:
         return f"{self.view_version_id}:{self.entity_key}"
@@ -262,12 +337,14 @@ class Dataset(models.Model):
 
 
 class ConsistencyCheck(models.Model):
-    """Served values against the values recomputed offline for the same instant."""
+    """Served values of one view version against the values recomputed offline for the instants of serving."""
 
     view_version = models.ForeignKey(FeatureViewVersion, on_delete=models.PROTECT, related_name="consistency_checks")
     at = models.DateTimeField()
+    since = models.DateTimeField(null=True, blank=True, help_text="The served values checked are of [since, at).")
     cells = models.PositiveIntegerField()
     differing = models.PositiveIntegerField()
+    features: Any = models.JSONField(default=dict, blank=True, help_text="Feature to {cells, differing}.")
     examples: Any = models.JSONField(default=list, blank=True)
 
     class Meta:
@@ -275,3 +352,37 @@ class ConsistencyCheck(models.Model):
 
     def __str__(self) -> str:
         return f"{self.view_version}: {self.differing} of {self.cells} differ"
+
+    @property
+    def share(self) -> float:
+        return self.differing / self.cells if self.cells else 0.0
+
+    @property
+    def is_above_limit(self) -> bool:
+        """More served cells differ than the view's owner tolerates."""
+        return self.share > self.view_version.view.consistency_limit
+
+
+class FeatureStatistics(models.Model):
+    """What the online store held of a view version at an instant: coverage, lag, and the distribution of each feature."""
+
+    view_version = models.ForeignKey(FeatureViewVersion, on_delete=models.CASCADE, related_name="statistics")
+    at = models.DateTimeField()
+    entities = models.PositiveIntegerField(help_text="Entities the store has values of.")
+    alive = models.PositiveIntegerField(help_text="Of those, not older than the TTL.")
+    newest = models.DateTimeField(null=True, blank=True, help_text="Event time of the newest value.")
+    lag = models.DurationField(
+        null=True, blank=True, help_text="At that instant, how long ago the store was brought up to date."
+    )
+    features: Any = models.JSONField(
+        default=dict, blank=True, help_text="Feature to {nulls, distinct, quantiles, top}."
+    )
+
+    class Meta:
+        ordering: ClassVar = ["-at"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["view_version", "at"], name="feature_statistics_once_per_instant")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.view_version} at {self.at:%Y-%m-%d %H:%M}"
