@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,6 @@ from features.meaning import TYPES
 
 LONGEST_KEY = 200
 """Characters that the online store's key column holds."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECONDS = pa.timestamp("us", "UTC")
 
 
 def conform(column: pa.ChunkedArray, dtype: str) -> pa.ChunkedArray:
@@ -56,27 +52,14 @@ def entity_keys(table: pa.Table, join_keys: Sequence[str]) -> list[str | None]:
     return [key if key is None or _fits(key) else _hashed(key) for key in joined]
 
 
-def encoded(table: pa.Table, features: Mapping[str, str]) -> list[str]:
-    """Each row's (conformed) feature values as a JSON list, in the order of ``features`` (name to type name)."""
-    columns = [_plain(table.column(name), dtype) for name, dtype in features.items()]
-    return [json.dumps(row, allow_nan=False) for row in zip(*columns, strict=True)]
-
-
-def decoded(values: Iterable[Any], dtype: str) -> pa.Array:
-    """A column of cells that ``encoded`` wrote, after ``json.loads``."""
-    if dtype == "float64":
-        # PostgreSQL gives 1e22 back as an integer
-        return pa.array([None if value is None else float(value) for value in values], TYPES[dtype])
-    if dtype == "timestamp":
-        return pc.cast(pa.array(list(values), pa.int64()), TYPES[dtype])
-    return pa.array(list(values), TYPES[dtype])
-
-
-def instants(column: pa.ChunkedArray) -> list[datetime]:
-    """A time column without nulls as UTC datetimes. Most rows share few instants, so each is made once."""
-    microseconds = _plain(pc.cast(column, _MICROSECONDS), "timestamp")
-    made = {each: _EPOCH + timedelta(microseconds=each) for each in set(microseconds)}
-    return [made[each] for each in microseconds]
+def quick_key(value: Any) -> str | None:
+    """The online store's key of an entity with one join key, when the value is a plain text or integer; else None."""
+    kind = type(value)
+    if kind is int:
+        return str(value)
+    if kind is not str or "|" in value or "\\" in value or not _fits(value):
+        return None
+    return str(value)
 
 
 def table_digest(table: pa.Table) -> str:
@@ -126,11 +109,3 @@ def _fits(key: str) -> bool:
 
 def _hashed(key: str) -> str:
     return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
-
-
-def _plain(column: pa.ChunkedArray, dtype: str) -> list[Any]:
-    """Python values that JSON can hold; times as microseconds since 1970 UTC."""
-    if dtype == "timestamp":
-        column = pc.cast(column, pa.int64())
-    values: list[Any] = column.to_pylist()
-    return values

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from django.db import transaction
-from django.db.models import Prefetch, Q
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet, Subquery
 
 from audit.errors import Conflict
 from engines.offline import ViewSpec
+from engines.online import Records
 from features import meaning, offline, online
-from features.models import DataSource, FeatureViewVersion, Materialization, ViewState
+from features.models import DataSource, FeatureServiceFeature, FeatureViewVersion, Materialization, ViewState
 
-
-def materialize(version: FeatureViewVersion, *, now: datetime) -> Materialization | None:
-    """Write the values that became known since the last run; None when the slot of ``now`` has been done.
-
-    Values are those known at the slot (the last multiple of the view's cadence), not at ``now``: the training join
-    floors to the same instant. Computing happens outside the transaction, so a run that finds its slot done when it
-    comes to write, by another worker, throws its values away. Raises Conflict for a draft or retired version,
-    Unavailable when the engine can not compute.
-    """
-    slot = due(version, now=now)
-    return slot.write(slot.compute()) if slot else None
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -38,56 +27,108 @@ class DueSlot:
     up_to: datetime
     after: datetime | None
 
-    def compute(self) -> pa.Table:
-        """The newest value per key that became known since the last run."""
-        return offline.newest_values(self.version, self.spec, as_of=self.up_to, known_after=self.after)
-
-    def write(self, values: pa.Table) -> Materialization | None:
-        """Bring them to the online store; None when another worker was faster."""
-        return _write(self.version, values, up_to=self.up_to)
+    def compute(self) -> Computed:
+        """The newest value per key that became known since the last run. Raises Unavailable."""
+        values = offline.newest_values(self.version, self.spec, as_of=self.up_to, known_after=self.after)
+        return Computed(self, online.packed(self.version, values))
 
 
-def due(version: FeatureViewVersion, *, now: datetime) -> DueSlot | None:
-    """The slot of ``now`` unless it has been done. Raises Conflict for a draft or retired version."""
+@dataclass(frozen=True)
+class Computed:
+    """A slot and what is to be written for it."""
+
+    slot: DueSlot
+    records: Records
+
+
+def materialize(version: FeatureViewVersion, *, now: datetime) -> Materialization | None:
+    """Write the values that became known since the last run; None when the slot of ``now`` has been done.
+
+    Values are those known at the slot (the last multiple of the view's cadence), not at ``now``: the training join
+    floors to the same instant. Computing happens outside the transaction, so a run that finds its slot done when it
+    comes to write, by another worker, throws its values away. Raises Conflict for a draft or retired version,
+    Unavailable when the engine can not compute.
+    """
     if not version.is_served:
         raise Conflict(f"{version} is {version.state}; only a published version is materialized.")
-    up_to = meaning.slot(now, version.cadence)
-    last = version.materializations.order_by("-up_to").first()
-    if last is not None and last.up_to >= up_to:
-        return None
-    return DueSlot(version, offline.view_spec(version), up_to, last.up_to if last else None)
+    slot = _due(version, _last_of([version]).get(version.pk, _NEVER), now)
+    return write([slot.compute()])[0] if slot else None
 
 
-def served_versions() -> Iterator[FeatureViewVersion]:
-    """Every version the online store is kept up to date with: published, or deprecated but pinned by a service.
+def due_slots(*, now: datetime) -> list[DueSlot]:
+    """Of every version that is kept in the online store, the slot of ``now`` unless it has been done."""
+    versions = list(served_versions())
+    last = _last_of(versions)
+    slots = (_due(version, last.get(version.pk, _NEVER), now) for version in versions)
+    return [slot for slot in slots if slot is not None]
 
-    ``materialize`` itself tells which of them have a slot to do.
+
+def served_versions() -> QuerySet[FeatureViewVersion]:
+    """Every version the online store is kept up to date with.
+
+    That is what is published, and what is deprecated but pinned by a service that has not been retired.
     """
-    served = Q(state=ViewState.PUBLISHED) | Q(state=ViewState.DEPRECATED, used_in__isnull=False)
+    pins = FeatureServiceFeature.objects.filter(view_version=OuterRef("pk"), service__retired_at__isnull=True)
+    served = Q(state=ViewState.PUBLISHED) | Q(state=ViewState.DEPRECATED) & Exists(pins)
     sources = Prefetch("sources", DataSource.objects.order_by("name"))
-    versions = FeatureViewVersion.objects.filter(served).distinct().select_related("view__entity")
-    yield from versions.prefetch_related(sources).order_by("view__name", "number")
+    versions = FeatureViewVersion.objects.filter(served).select_related("view__entity")
+    return versions.prefetch_related(sources).order_by("view__name", "number")
 
 
-def _write(version: FeatureViewVersion, values: pa.Table, *, up_to: datetime) -> Materialization | None:
+def write(computed: Sequence[Computed]) -> list[Materialization | None]:
+    """Bring the values to the online store in one transaction; None for a slot that another worker did meanwhile."""
+    versions = [each.slot.version for each in computed]
     with transaction.atomic():
         # One writer per version: rows equal in both times are decided by which run is later, and only a lock tells.
-        FeatureViewVersion.objects.select_for_update().only("pk").get(pk=version.pk)
-        last = version.materializations.order_by("-up_to").first()
-        if last is not None and last.up_to >= up_to:
-            return None
-        written = online.write(version, values)
-        return Materialization.objects.create(
-            view_version=version,
-            up_to=up_to,
-            after=last.up_to if last else None,
-            rows=written,
-            newest=_newest(values, last),
-        )
+        locked = FeatureViewVersion.objects.select_for_update().filter(pk__in=[version.pk for version in versions])
+        list(locked.order_by("pk").values_list("pk"))
+        last = _last_of(versions)
+        wanted = [each for each in computed if _is_newer(each, last.get(each.slot.version.pk, _NEVER))]
+        kept = online.keep([each.records for each in wanted])
+        runs = {
+            each.slot.version.pk: _run(each, last.get(each.slot.version.pk, _NEVER), rows)
+            for each, rows in zip(wanted, kept, strict=True)
+        }
+        Materialization.objects.bulk_create(runs.values())
+    return [runs.get(version.pk) for version in versions]
 
 
-def _newest(values: pa.Table, last: Materialization | None) -> datetime | None:
-    known = [last.newest] if last is not None and last.newest is not None else []
-    if values.num_rows:
-        known.append(pc.max(values.column("event_timestamp")).as_py())
-    return max(known, default=None)
+@dataclass(frozen=True)
+class _Last:
+    """How far a version has been materialized, and its newest value so far."""
+
+    up_to: datetime | None = None
+    newest: datetime | None = None
+
+
+_NEVER = _Last()
+
+
+def _last_of(versions: Sequence[FeatureViewVersion]) -> dict[int, _Last]:
+    latest = Materialization.objects.filter(view_version=OuterRef("pk")).order_by("-up_to")
+    asked = FeatureViewVersion.objects.filter(pk__in=[version.pk for version in versions]).order_by("pk")
+    found = asked.values_list("pk", Subquery(latest.values("up_to")[:1]), Subquery(latest.values("newest")[:1]))
+    return {version: _Last(up_to, newest) for version, up_to, newest in found}
+
+
+def _due(version: FeatureViewVersion, last: _Last, now: datetime) -> DueSlot | None:
+    up_to = meaning.slot(now, version.cadence)
+    if last.up_to is not None and last.up_to >= up_to:
+        return None
+    return DueSlot(version, offline.view_spec(version), up_to, last.up_to)
+
+
+def _is_newer(computed: Computed, last: _Last) -> bool:
+    return last.up_to is None or last.up_to < computed.slot.up_to
+
+
+def _run(computed: Computed, last: _Last, rows: int) -> Materialization:
+    events = computed.records.events
+    known = [_EPOCH + timedelta(microseconds=max(events))] if events else []
+    return Materialization(
+        view_version=computed.slot.version,
+        up_to=computed.slot.up_to,
+        after=last.up_to,
+        rows=rows,
+        newest=max([*known, *([last.newest] if last.newest else [])], default=None),
+    )

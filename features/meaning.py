@@ -15,17 +15,12 @@ import pyarrow as pa
 
 from engines.expressions import normalised
 from engines.offline import ViewSpec
+from engines.packing import ARROW
 
 RULES = 1
 """Number of the rules in ``engines.offline``. A change of a rule changes values, so it changes every hash."""
 
-TYPES: Mapping[str, pa.DataType] = {
-    "float64": pa.float64(),
-    "int64": pa.int64(),
-    "string": pa.string(),
-    "bool": pa.bool_(),
-    "timestamp": pa.timestamp("us", "UTC"),
-}
+TYPES = ARROW
 """The types of features; engines yield no others."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -364,7 +364,7 @@ class ConsistencyCheck(models.Model):
 
 
 class FeatureStatistics(models.Model):
-    """What the online store held of a view version at an instant: coverage, lag, and the distribution of each feature."""
+    """What the online store held of a view version at an instant: coverage, lag, each feature's distribution."""
 
     view_version = models.ForeignKey(FeatureViewVersion, on_delete=models.CASCADE, related_name="statistics")
     at = models.DateTimeField()

@@ -6,31 +6,43 @@ from concurrent.futures import ThreadPoolExecutor
 
 from audit import clock
 from audit.errors import Unavailable
-from features.materialize import due, served_versions
+from features.materialize import Computed, due_slots, write
 from jobs.run import Work, handler
+
+ROWS_PER_COMMIT = 20_000
+"""Small views are written together, a large one by itself: what a killed worker has to do again stays small."""
+AHEAD = 2
+"""Views that are computed while others are written; the engine does not hold Python's lock meanwhile."""
 
 
 @handler("features.materialize_due", computes=True)
 def materialize_due(work: Work) -> None:
     """Do the due slot of every served view version.
 
-    Each version commits by itself, so a worker that takes over goes on where the last one stopped. One that can not be
+    They are committed in groups, so a worker that takes over goes on where the last one stopped. One that can not be
     computed does not keep the others from it; the job then fails with all reasons and is tried again.
     """
-    now = clock.now()
+    slots = due_slots(now=clock.now())
     written: dict[str, int] = {}
     problems: list[str] = []
-    slots = [slot for version in served_versions() if (slot := due(version, now=now))]
-    with ThreadPoolExecutor(max_workers=1) as ahead:  # the engine computes the next view while this one is written
-        for slot, values in [(slot, ahead.submit(slot.compute)) for slot in slots]:
+    group: list[Computed] = []
+    with ThreadPoolExecutor(max_workers=AHEAD) as ahead:
+        for slot, computing in [(slot, ahead.submit(slot.compute)) for slot in slots]:
             try:
-                done = slot.write(values.result())
+                group.append(computing.result())
             except Unavailable as problem:
                 problems.append(f"{slot.version}: {problem}")
-                continue
-            if done is not None:
-                written[str(slot.version)] = done.rows
+            if sum(len(each.records) for each in group) >= ROWS_PER_COMMIT:
+                written |= _written(group)
+                group = []
+    written |= _written(group)
     if problems:
         raise Unavailable("; ".join(problems))
     with work.finishing(result={"written": written}):
-        pass  # every version has written its own part
+        pass  # every group has written its own part
+
+
+def _written(group: list[Computed]) -> dict[str, int]:
+    """Rows per version; one that another worker did meanwhile is not ours to report."""
+    runs = write(group) if group else []
+    return {str(run.view_version): run.rows for run in runs if run is not None}

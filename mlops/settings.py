@@ -126,6 +126,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 DATABASES["default"]["CONN_MAX_AGE"] = None
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
+# Reads of the online store as prepared statements on PostgreSQL; "off" behind a pooler that mixes sessions.
+PREPARED_READS = env.bool("GATEHOUSE_PREPARED_READS", default=True)
+
 # --- Artifacts: addressed by SHA-256, write-once ----------------------------------------------------------------------
 
 STORAGES = {

@@ -78,6 +78,16 @@ class Migration(migrations.Migration):
                         "view_version_id", "entity_key", blank=True, editable=False, primary_key=True, serialize=False
                     ),
                 ),
+                (
+                    "view_version",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="features.featureviewversion",
+                    ),
+                ),
                 ("entity_key", models.CharField(help_text="Join key values, joined by '|'.", max_length=200)),
                 ("event_us", models.BigIntegerField()),
                 ("known_us", models.BigIntegerField()),
@@ -197,17 +207,6 @@ class Migration(migrations.Migration):
             model_name="featureservice",
             name="transforms",
             field=models.ManyToManyField(blank=True, related_name="used_in", to="features.ondemandtransform"),
-        ),
-        migrations.AddField(
-            model_name="onlinevalue",
-            name="view_version",
-            field=models.ForeignKey(
-                db_constraint=False,
-                db_index=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="+",
-                to="features.featureviewversion",
-            ),
         ),
         migrations.AddConstraint(
             model_name="featurestatistics",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features import cells
-from features.meaning import TYPES
 
 
 def keys(**columns: list[Any]) -> list[str | None]:
@@ -65,26 +63,19 @@ def test_conform__value_that_does_not_fit__is_refused() -> None:
         cells.conform(pa.chunked_array([[1.5]]), "int64")
 
 
-VALUES: dict[str, st.SearchStrategy[Any]] = {
-    "float64": st.floats(allow_nan=False, allow_infinity=False),
-    "int64": st.integers(-(2**63), 2**63 - 1),
-    "string": st.text(st.characters(exclude_categories=["Cs"])),
-    "bool": st.booleans(),
-    "timestamp": st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),
-}
+@given(st.text() | st.integers())
+def test_quick_key__of_what_it_takes__is_the_key_of_the_table(value: str | int) -> None:
+    quick = cells.quick_key(value)
+    try:
+        column = pa.array([value])
+    except OverflowError:
+        return
+    assert quick in (None, cells.entity_keys(pa.table({"x": column}), ["x"])[0])
 
 
-@pytest.mark.parametrize("dtype", VALUES)
-@given(data=st.data())
-def test_decoded__what_was_encoded__comes_back_exactly(dtype: str, data: st.DataObject) -> None:
-    values = data.draw(st.lists(st.none() | VALUES[dtype], max_size=5))
-    table = pa.table({"x": pa.array(values, TYPES[dtype])})
-    stored = [json.loads(text)[0] for text in cells.encoded(table, {"x": dtype})]
-    assert cells.decoded(stored, dtype).to_pylist() == values
-
-
-def test_decoded__whole_float_that_a_database_gives_back_as_integer__is_a_float() -> None:
-    assert cells.decoded([10**22, 1], "float64").to_pylist() == [1e22, 1.0]
+@pytest.mark.parametrize("value", ["a|b", "a\\b", "a" * 201, "a\0", True, 1.0, None])
+def test_quick_key__what_needs_more_care__is_left_to_the_table(value: Any) -> None:
+    assert cells.quick_key(value) is None
 
 
 def test_differing__nulls_and_values__only_unequal_cells() -> None:
