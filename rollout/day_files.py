@@ -134,7 +134,11 @@ def _write(folder: Path, table: pa.Table, *, place: str = "") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{place or time.time_ns()}-{uuid.uuid4().hex}{_ENDING}"
     unfinished = folder / f".{name}.tmp"
-    pq.write_table(table, unfinished, compression="zstd")
+    # A file of one append lives until its day is compacted: quick to write and read, five times cheaper than small.
+    form = (
+        {"compression": "zstd"} if place else {"compression": "lz4", "use_dictionary": False, "write_statistics": False}
+    )
+    pq.write_table(table, unfinished, **form)
     unfinished.rename(folder / name)
 
 
