@@ -21,7 +21,7 @@ PRODUCTION = GATEHOUSE_DEBUG=off \
 
 .PHONY: help
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(INSTALLED) ## a year of New York flights through the loop, then the portal (ARGS=--no-serve: no portal)
@@ -36,6 +36,10 @@ test: $(INSTALLED) ## the suite on SQLite, then on a throwaway PostgreSQL (ARGS=
 		code=$$?; \
 		[ $$code -eq 77 ] && [ "$${CI:-}" != true ] && [ "$${GATEHOUSE_REQUIRE_POSTGRES:-}" != 1 ] || exit $$code; \
 	}
+
+.PHONY: test-spark
+test-spark: $(VENV)/.installed-spark ## the tests of the Spark engine; installs the extra first (450 MB, needs Java 17)
+	@$(PYTHON) -m pytest -m spark tests/engines $(ARGS)
 
 .PHONY: check
 check: $(INSTALLED) ## style, types, import directions, migrations, production settings
@@ -65,7 +69,7 @@ worker: $(INSTALLED) ## the background worker with its watchdog
 bench: $(INSTALLED) ## one measured claim: BENCH=flights_build; exits 1 when a figure falls short
 	@if [ -z "$(BENCH)" ]; then \
 		echo "Say which: make bench BENCH=<name>, a module of benchmarks/:"; \
-		ls benchmarks; \
+		grep -l '^def main' benchmarks/*.py | sed 's#benchmarks/#  #; s#\.py$$##'; \
 		exit 2; \
 	fi >&2
 	@$(PYTHON) -m benchmarks.$(BENCH) $(ARGS)
@@ -81,10 +85,17 @@ LOCK = env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL
 
 .PHONY: lock
 lock: $(BIN)/uv ## pin the dependencies of pyproject.toml again, with hashes (ARGS=--upgrade: to their newest)
-	$(LOCK) $(ARGS) --extra demo --extra dev --output-file requirements-dev.lock
-	$(LOCK) --upgrade --constraint requirements-dev.lock --output-file requirements.lock
+	$(LOCK) $(ARGS) --extra demo --extra dev --extra redis --output-file requirements-dev.lock
+	$(LOCK) --extra redis --upgrade --constraint requirements-dev.lock --output-file requirements.lock
+	$(LOCK) --extra redis --extra spark --constraint requirements-dev.lock $(ARGS) --output-file requirements-spark.lock
 
 $(BIN)/uv: | $(INSTALLED)
+
+$(VENV)/.installed-spark: requirements-spark.lock $(INSTALLED)
+	@echo "Installing PySpark into $(VENV) (once; some minutes)"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation \
+		-r requirements-spark.lock
+	@touch $@
 
 .PHONY: clean
 clean: ## delete caches and build leftovers (keeps .venv and .gatehouse)

@@ -1,21 +1,25 @@
-"""The DuckDB engine against a plain-Python oracle that states the rules of ``engines.offline`` one row at a time."""
+"""The rules of ``engines.offline`` one by one on DuckDB, and what is its own: sources, locks, threads, memory.
+
+``test_duckdb_oracle.py`` has the rules all together, on drawn histories.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
+from engines.duckdb.database import locked_database
 from engines.duckdb_engine import DuckDBEngine
 from engines.expressions import ExpressionError
-from engines.offline import FrameError, SourceError, SourceTable, ViewError, ViewSpec
+from engines.offline import Aggregation, FrameError, SourceError, SourceTable, ViewError, ViewSpec
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
 END = START + timedelta(days=300)
@@ -83,112 +87,6 @@ def amounts(engine: DuckDBEngine, frame: pa.Table, view: ViewSpec, *, as_of: dat
     joined = engine.point_in_time(frame, [view], timestamp="asked", as_of=as_of)
     answer: list[float | None] = joined.column("sale__amount").to_pylist()
     return answer
-
-
-# ---------------------------------------------------------------------- the oracle
-
-
-def floored(moment: datetime, cadence: timedelta | None) -> datetime:
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return moment if cadence is None else epoch + (moment - epoch) // cadence * cadence
-
-
-def by_nulls_last(row: dict[str, Any]) -> tuple[bool, float, str]:
-    return (row["amount"] is None, row["amount"] or 0.0, row["label"])
-
-
-def best_row(rows: list[dict[str, Any]], bound: datetime) -> dict[str, Any] | None:
-    eligible = [row for row in rows if row["happened"] <= bound and row["arrived"] <= bound]
-    newest = max(((row["happened"], row["arrived"]) for row in eligible), default=None)
-    tied = [row for row in eligible if (row["happened"], row["arrived"]) == newest]
-    return min(tied, key=by_nulls_last, default=None)
-
-
-def expected(asked: dict[str, Any], rows: list[dict[str, Any]], view: ViewSpec, as_of: datetime) -> tuple[Any, Any]:
-    if asked["asked"] is None:
-        return None, None
-    mine = [r for r in rows if (r["shop"], r["till"]) == (asked["shop"], asked["till"]) and r["shop"] is not None]
-    visible = [r for r in mine if r["arrived"] <= as_of]
-    row = best_row(visible, floored(asked["asked"], view.cadence))
-    if row is None or (view.ttl is not None and asked["asked"] - row["happened"] > view.ttl):
-        return None, None
-    return row["amount"], row["label"]
-
-
-# Few keys and hours, so that ties, corrections, late rows and exact boundaries are common. Every key is asked at every
-# third of an hour: keys and times drawn at random nearly always miss, and then a broken join passes.
-HOURS = st.integers(0, 8)
-ROW = st.fixed_dictionaries(
-    {
-        "shop": st.sampled_from(["a", "a", "a", "b", None]),
-        "till": st.sampled_from([1, 1, 2]),
-        "happened": HOURS,
-        "delay": st.sampled_from([0, 0, 1, 4, 4, -2, -2]),
-        "amount": st.sampled_from([None, 1.0, 2.0]),
-        "label": st.sampled_from(["x", "y"]),
-    }
-)
-SALES = st.lists(ROW, min_size=6, max_size=16).map(lambda rows: [arriving(row) for row in rows])
-SPANS = st.none() | st.sampled_from([1, 3, 5]).map(lambda hours: timedelta(hours=hours))
-KEYS = [(shop, till) for shop in ("a", "b", None) for till in (1, 2)]
-ASKED = [{"shop": s, "till": t, "asked": at(third / 3)} for s, t in KEYS for third in range(-4, 52)]
-ASKED += [{"shop": "a", "till": 1, "asked": None}, *ASKED[20:40]]
-
-
-def arriving(row: dict[str, Any]) -> dict[str, Any]:
-    """The drawn row with its times; a negative delay is a row known before it happens, such as a timetable's."""
-    kept = {name: row[name] for name in ("shop", "till", "amount", "label")}
-    return kept | {"happened": at(row["happened"]), "arrived": at(row["happened"] + row["delay"])}
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    rows=SALES,
-    asked=st.permutations(ASKED),
-    ttl=SPANS,
-    cadence=SPANS,
-    as_of=st.sampled_from([at(5), at(8), END, END]),
-)
-def test_point_in_time__any_history__equals_the_oracle(
-    engine: DuckDBEngine,
-    tmp_path: Path,
-    rows: list[dict[str, Any]],
-    asked: list[dict[str, Any]],
-    ttl: timedelta | None,
-    cadence: timedelta | None,
-    as_of: datetime,
-) -> None:
-    view = view_of(stored(tmp_path, rows), ttl=ttl, cadence=cadence)
-    schema = pa.schema([("shop", pa.string()), ("till", pa.int64()), ("asked", pa.timestamp("us", "UTC"))])
-    frame = pa.Table.from_pylist(asked, schema=schema)
-
-    joined = engine.point_in_time(frame, [view], timestamp="asked", as_of=as_of)
-
-    assert joined.select(frame.column_names).equals(frame)
-    answers = zip(joined.column("sale__amount").to_pylist(), joined.column("sale__label").to_pylist(), strict=True)
-    assert list(answers) == [expected(row, rows, view, as_of) for row in asked]
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=SALES, steps=st.lists(st.integers(1, 14), min_size=2, max_size=5, unique=True).map(sorted))
-def test_values__increments_merged_newest_wins__equal_the_training_join(
-    engine: DuckDBEngine, tmp_path: Path, rows: list[dict[str, Any]], steps: list[int]
-) -> None:
-    """What the online store holds after any sequence of materializations is what a training row asked then gets."""
-    view = view_of(stored(tmp_path, rows), lookback=timedelta(hours=3))  # rows are known at most 2 hours early
-    online: dict[tuple[str, int], dict[str, Any]] = {}
-    previous = None
-    for hour in steps:
-        for row in engine.values(view, as_of=at(hour), known_after=previous).to_pylist():
-            held = online.get((row["shop"], row["till"]))
-            if held is None or (row["event_timestamp"], row["known_at"]) >= (held["event_timestamp"], held["known_at"]):
-                online[row["shop"], row["till"]] = row
-        previous = at(hour)
-
-    for shop, till in [("a", 1), ("a", 2), ("b", 1), ("b", 2)]:
-        frame = frame_of(at(steps[-1]), shop=shop, till=till)
-        served = online.get((shop, till), {"amount": None})["amount"]
-        assert [served] == amounts(engine, frame, view)
 
 
 # ---------------------------------------------------------------------- one rule each
@@ -384,3 +282,190 @@ def test_profile__window_of_arrivals__counts_nulls_and_ranges(engine: DuckDBEngi
 def test_as_of__without_time_zone__is_refused(engine: DuckDBEngine, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="aware"):
         engine.freshness(stored(tmp_path, [sale()]), as_of=datetime(2024, 3, 1))
+
+
+# ---------------------------------------------------------------------- reasons and progress
+
+
+def test_point_in_time__reasons__say_why_each_row_got_what_it_got(engine: DuckDBEngine, tmp_path: Path) -> None:
+    view = view_of(stored(tmp_path, [sale(), sale(shop="late", arrived=at(9))]), ttl=timedelta(hours=2))
+    frame = pa.concat_tables(
+        [frame_of(at(1), at(3), at(-1), None), frame_of(at(1), shop="nobody"), frame_of(at(1), shop="late")]
+    )
+    joined = engine.point_in_time(frame, [view], timestamp="asked", as_of=at(8), reasons=True)
+    assert joined.column("sale__reason").to_pylist() == [
+        "found",
+        "expired",
+        "not known yet",
+        "null key",
+        "unknown entity",
+        "unknown entity",
+    ]
+
+
+def test_point_in_time__reason_column_in_the_frame__is_refused(engine: DuckDBEngine, tmp_path: Path) -> None:
+    frame = frame_of(at(1)).append_column("sale__reason", pa.array(["mine"]))
+    view = view_of(stored(tmp_path, [sale()]))
+    assert engine.point_in_time(frame, [view], timestamp="asked", as_of=END).num_columns == 6
+    with pytest.raises(FrameError, match="sale__reason"):
+        engine.point_in_time(frame, [view], timestamp="asked", as_of=END, reasons=True)
+
+
+def test_point_in_time__in_pieces__tells_its_progress_and_keeps_the_order(tmp_path: Path) -> None:
+    view = view_of(stored(tmp_path, [sale(shop=shop, amount=float(ord(shop))) for shop in "abcd"]))
+    frame = pa.concat_tables([frame_of(at(1), shop=shop) for shop in "dabbc"])
+    engine = DuckDBEngine(threads=1, piece_bytes=1)
+    steps: list[tuple[int, int]] = []
+    joined = engine.point_in_time(
+        frame, [view], timestamp="asked", as_of=END, progress=lambda done, total: steps.append((done, total))
+    )
+    engine.close()
+    assert joined.column("sale__amount").to_pylist() == [float(ord(shop)) for shop in "dabbc"]
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+# ---------------------------------------------------------------------- aggregations
+
+
+def windows_of(source: SourceTable, *aggregations: Aggregation) -> ViewSpec:
+    names = tuple(each.name for each in aggregations)
+    return view_of(source, features=names, aggregations=aggregations, cadence=timedelta(hours=1))
+
+
+def test_aggregation__many_small_fractions__add_up_to_the_last_bit(engine: DuckDBEngine, tmp_path: Path) -> None:
+    source = stored(tmp_path, [sale(arrived=at(index % 3), amount=0.1) for index in range(10)])
+    view = windows_of(source, Aggregation("total", "sum", "amount", timedelta(hours=5)))
+    joined = engine.point_in_time(frame_of(at(3)), [view], timestamp="asked", as_of=END)
+    assert joined.column("sale__total").to_pylist() == [1.0]
+
+
+def test_aggregation__sum_beyond_64_bits__is_refused(engine: DuckDBEngine, tmp_path: Path) -> None:
+    source = stored(tmp_path, [sale(amount=9e17) for _ in range(20)])
+    view = windows_of(source, Aggregation("total", "sum", "amount", timedelta(hours=5)))
+    with pytest.raises(ViewError, match="64 bits"):
+        engine.point_in_time(frame_of(at(3)), [view], timestamp="asked", as_of=END)
+
+
+def test_aggregation__of_a_type_it_does_not_take__names_view_and_column(engine: DuckDBEngine, tmp_path: Path) -> None:
+    view = windows_of(stored(tmp_path, [sale()]), Aggregation("total", "sum", "label", timedelta(hours=5)))
+    with pytest.raises(ViewError, match="sale version 1: total: sum takes numbers, label is string"):
+        engine.values(view, as_of=at(1))
+
+
+def test_aggregation__window__begins_a_microsecond_after_its_start(scanning: DuckDBEngine, tmp_path: Path) -> None:
+    """Scanned, where what cannot matter is not even read."""
+    inside = at(1) + timedelta(microseconds=1)
+    source = stored(tmp_path / "root", [sale(happened=time, arrived=time) for time in (at(1), inside, at(2))])
+    view = windows_of(source, Aggregation("sales", "count", None, timedelta(hours=1)))
+    joined = scanning.point_in_time(frame_of(at(2.5)), [view], timestamp="asked", as_of=END)
+    assert joined.column("sale__sales").to_pylist() == [2]
+    assert scanning.values(view, as_of=at(2)).column("sales").to_pylist() == [2]
+
+
+def test_values__events_gone_from_the_window__are_forgotten(engine: DuckDBEngine, tmp_path: Path) -> None:
+    view = windows_of(stored(tmp_path, [sale()]), Aggregation("sales", "count", None, timedelta(hours=2)))
+    assert engine.values(view, as_of=at(1)).column("sales").to_pylist() == [1]
+    assert engine.values(view, as_of=at(2), known_after=at(1)).column("sales").to_pylist() == [None]
+    assert engine.values(view, as_of=at(3), known_after=at(2)).num_rows == 0
+
+
+# ---------------------------------------------------------------------- large sources
+
+
+@pytest.fixture
+def scanning(tmp_path: Path) -> Iterator[DuckDBEngine]:
+    """An engine that keeps nothing in memory."""
+    engine = DuckDBEngine(threads=1, resident_bytes=0, roots=[str(tmp_path / "root")])
+    (tmp_path / "root").mkdir()
+    yield engine
+    engine.close()
+
+
+@pytest.mark.parametrize("place", ["root", "elsewhere"])
+def test_scanned_source__below_a_root_or_not__answers_alike(scanning: DuckDBEngine, tmp_path: Path, place: str) -> None:
+    folder = tmp_path / place
+    folder.mkdir(exist_ok=True)
+    view = view_of(stored(folder, [sale(), sale(happened=at(2), arrived=at(3), amount=2.0)]))
+    assert amounts(scanning, frame_of(at(1), at(2), at(3)), view) == [1.0, 1.0, 2.0]
+    assert scanning.values(view, as_of=at(4)).column("amount").to_pylist() == [2.0]
+    assert scanning.rows(view.sources[0], as_of=at(2), since=at(0), until=at(2)).num_rows == 1
+    assert scanning.freshness(view.sources[0], as_of=at(2)) == at(0)
+    assert [each.type for each in scanning.profile(view.sources[0], as_of=END).columns][:3] == [
+        "VARCHAR",
+        "BIGINT",
+        "TIMESTAMP",
+    ]
+
+
+def test_scanned_source__file_replaced__is_read_again(scanning: DuckDBEngine, tmp_path: Path) -> None:
+    view = view_of(stored(tmp_path / "root", [sale()]))
+    assert amounts(scanning, frame_of(at(1)), view) == [1.0]
+    stored(tmp_path / "root", [sale(amount=7.0), sale(shop="b")])
+    assert amounts(scanning, frame_of(at(1)), view) == [7.0]
+
+
+def test_scanned_source__not_parquet__is_refused(scanning: DuckDBEngine, tmp_path: Path) -> None:
+    (tmp_path / "root" / "broken.parquet").write_text("nothing of the kind")
+    source = SourceTable("sales", str(tmp_path / "root" / "broken.parquet"), "happened")
+    with pytest.raises(SourceError, match="cannot be read"):
+        scanning.freshness(source, as_of=END)
+
+
+def test_scanned_source__folder_names_like_columns__add_none(scanning: DuckDBEngine, tmp_path: Path) -> None:
+    folder = tmp_path / "root" / "shop=z"
+    folder.mkdir()
+    stored(folder, [sale()])
+    source = SourceTable("sales", str(tmp_path / "root"), "happened", "arrived")
+    assert amounts(scanning, frame_of(at(1)), view_of(source)) == [1.0]
+
+
+# ---------------------------------------------------------------------- locks and threads
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_parquet('{outside}')",
+        "SELECT * FROM '{outside}'",
+        "SELECT * FROM read_text('{root}/../secret.parquet')",
+        "COPY (SELECT 1) TO '{outside}'",
+        "ATTACH '{outside}'",
+        "SET enable_external_access = true",
+        "SET allowed_directories = ['/']",
+        "RESET lock_configuration",
+        "INSTALL httpfs",
+    ],
+)
+def test_locked_database__reach_outside__is_refused(tmp_path: Path, sql: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    outside = stored(tmp_path, [sale()], name="secret.parquet").uri
+    connection = locked_database([str(root)], spill=str(tmp_path / "spill"))
+    with pytest.raises(duckdb.Error):
+        connection.cursor().execute(sql.format(outside=outside, root=root))
+
+
+def test_values__from_several_threads__while_a_source_changes__are_right(tmp_path: Path) -> None:
+    """Two views, one of which is asked by prepared statements; half-way the file is replaced by an equal one."""
+    rows = [sale(happened=at(h), arrived=at(h), amount=float(h)) for h in range(50)]
+    source = stored(tmp_path, rows)
+    nested = "WITH told AS (SELECT shop, till, happened, arrived, amount, label FROM sales) "
+    views = [
+        view_of(source),
+        view_of(source, expression=f"{nested} SELECT shop, till, happened, arrived, amount, label FROM told"),
+    ]
+    engine = DuckDBEngine(threads=1)
+
+    def newest(number: int) -> float:
+        if number == 100:
+            stored(tmp_path / "new", rows)
+            (tmp_path / "new" / "sales.parquet").rename(tmp_path / "sales.parquet")
+        hour = number % 50
+        (amount,) = engine.values(views[number % 2], as_of=at(hour), known_after=at(hour - 1)).column("amount")
+        return float(amount.as_py())
+
+    (tmp_path / "new").mkdir()
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(newest, range(200)))
+    engine.close()
+    assert answers == [float(number % 50) for number in range(200)]
