@@ -23,7 +23,7 @@ _STRUCTURE = """
 """
 _OPERATORS = """
     Add Sub Mul Div IntDiv Mod Neg EQ NEQ GT GTE LT LTE NullSafeEQ NullSafeNEQ And Or Not Xor Is In Between Like Cast
-    TryCast Case If
+    TryCast Case If DPipe
 """
 # sqlglot's class for a function -> the name a person writes
 _FUNCTIONS = {
@@ -62,6 +62,7 @@ _FUNCTIONS = {
     "DateTrunc": "date_trunc",
     "Extract": "extract",
     "UnixToTime": "make_timestamp",
+    "TimeToUnix": "epoch",
     "GenerateSeries": "generate_series",
     "Unnest": "unnest",
     "Explode": "unnest",
@@ -71,7 +72,7 @@ _FUNCTIONS = {
     "Lag": "lag",
     "Lead": "lead",
 }
-_PLAIN_FUNCTIONS = frozenset({"epoch_us", "epoch_ms", "epoch", "arg_max_null", "arg_min_null"})
+_PLAIN_FUNCTIONS = frozenset({"epoch_us", "epoch_ms", "arg_max_null", "arg_min_null"})
 _NODES = frozenset(_STRUCTURE.split()) | frozenset(_OPERATORS.split()) | frozenset(_FUNCTIONS)
 _BETTER = {
     "argmax": "arg_max skips nulls, so an old value would survive a null correction; write arg_max_null",
@@ -103,12 +104,17 @@ def normalised(sql: str) -> str:
     Engines run this text rather than the one that was typed: what was checked is what runs, even where our parser and
     the database would read the same characters differently. Names keep their case, which decides the output columns.
     """
-    return _parsed(sql).sql(dialect="duckdb", comments=False)
+    return parsed(sql).sql(dialect="duckdb", comments=False)
+
+
+def laid_out(sql: str) -> str:
+    """``normalised`` over several lines, so that two expressions can be compared line by line."""
+    return parsed(sql).sql(dialect="duckdb", comments=False, pretty=True)
 
 
 @lru_cache(maxsize=1024)
 def _checked(sql: str, sources: frozenset[str]) -> tuple[str, ...]:
-    select = _parsed(sql)
+    select = parsed(sql)
     shared_tables = _shared_tables(select, sources)
     for node in select.walk():
         _check_node(node)
@@ -121,7 +127,8 @@ def _checked(sql: str, sources: frozenset[str]) -> tuple[str, ...]:
     return _output_columns(select)
 
 
-def _parsed(sql: str) -> exp.Select:
+def parsed(sql: str) -> exp.Select:
+    """``sql`` as a tree, if it is one SELECT. Raises ``ExpressionError``. What it is made of is not looked at."""
     try:
         statements = [statement for statement in sqlglot.parse(sql, dialect="duckdb") if statement is not None]
     except (ParseError, TokenError) as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
-from engines.offline import ViewSpec
+from engines.offline import Aggregation, ViewSpec
 
 _COLUMN = re.compile(r"[A-Za-z0-9_]{1,60}")
 _TAKEN = frozenset({"event_timestamp", "known_at"})
@@ -31,11 +32,45 @@ def description_errors(spec: ViewSpec) -> dict[str, str]:
     }
 
 
+LONGEST_WINDOW = timedelta(days=366)
+
+
+def aggregation_errors(
+    aggregations: Sequence[Aggregation], *, features: Sequence[str], ttl: timedelta | None, cadence: timedelta | None
+) -> dict[str, str]:
+    """Field to what is wrong with windows and what stands beside them ('' for nothing). None at all is right."""
+    if not aggregations:
+        return {}
+    names = [each.name for each in aggregations]
+    long = [each.name for each in aggregations if each.over > LONGEST_WINDOW]
+    return {
+        "aggregations": f"{', '.join(long)}: at most {LONGEST_WINDOW.days} days." if long else "",
+        "features": ""
+        if list(features) == names
+        else f"They are the aggregations, in their order: {', '.join(names)}.",
+        "ttl": "" if ttl is None else "The windows say what has expired; leave it out.",
+        "cadence": "How often the windows are computed is needed." if cadence is None else "",
+    }
+
+
+def aggregations_of(stored: Sequence[Mapping[str, Any]]) -> tuple[Aggregation, ...]:
+    """Aggregations as versions keep them (``over`` in seconds). Raises ValueError with what is wrong."""
+    return tuple(
+        Aggregation(each["name"], each["function"], each.get("column"), timedelta(seconds=each["over"]))
+        for each in stored
+    )
+
+
 def unreadable_join_keys(join_keys: Sequence[str]) -> str:
     """What is wrong with an entity's join keys; '' for nothing."""
     if isinstance(join_keys, str) or not join_keys:
         return "Give a list with at least one column name."
     return _repeated_error(join_keys) or _names_error(join_keys)
+
+
+def names_error(names: Sequence[str]) -> str:
+    """What is wrong with the names of features; '' for nothing."""
+    return _repeated_error(names) or _names_error(names)
 
 
 def _features_error(spec: ViewSpec) -> str:

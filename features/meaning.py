@@ -37,27 +37,44 @@ def view_hash(spec: ViewSpec, types: Sequence[str], places: Mapping[str, str]) -
     ``types`` are names of ``TYPES``, one per feature. ``places`` say where each source lies below the data root: the
     hash is the same on every machine, so the full locations in ``spec`` do not count.
     """
-    return _sha256(
-        {
-            "rules": RULES,
-            "join_keys": spec.join_keys,
-            "expression": normalised(spec.expression),
-            "features": list(zip(spec.features, types, strict=True)),
-            "event_timestamp": spec.event_timestamp,
-            "known_at": spec.known_at,
-            "ttl": _microseconds(spec.ttl),
-            "cadence": _microseconds(spec.cadence),
-            "lookback": _microseconds(spec.lookback),
-            "sources": sorted(
-                (source.name, places[source.name], source.event_timestamp, source.arrival) for source in spec.sources
-            ),
-        }
-    )
+    content: dict[str, Any] = {
+        "rules": RULES,
+        "join_keys": spec.join_keys,
+        "expression": normalised(spec.expression),
+        "features": list(zip(spec.features, types, strict=True)),
+        "event_timestamp": spec.event_timestamp,
+        "known_at": spec.known_at,
+        "ttl": _microseconds(spec.ttl),
+        "cadence": _microseconds(spec.cadence),
+        "lookback": _microseconds(spec.lookback),
+        "sources": sorted(
+            (source.name, places[source.name], source.event_timestamp, source.arrival) for source in spec.sources
+        ),
+    }
+    if spec.aggregations:  # only then: a view without any has the hash that it had before there were any
+        content["aggregations"] = [
+            (each.name, each.function, each.column, _microseconds(each.over)) for each in spec.aggregations
+        ]
+    return _sha256(content)
 
 
-def service_hash(features: Sequence[tuple[str, str, str]], request_features: Sequence[str]) -> str:
-    """SHA-256 over a service's vector. ``features`` are (view, content hash of its version, feature), in order."""
-    return _sha256({"rules": RULES, "features": features, "request_features": request_features})
+def service_hash(
+    features: Sequence[tuple[str, str, str]],
+    request_features: Sequence[str],
+    transforms: Sequence[tuple[str, str]] = (),
+) -> str:
+    """SHA-256 over a service's vector. ``features`` are (view, content hash of its version, feature), in order;
+    ``transforms`` are (name, content hash), by name.
+    """
+    content: dict[str, Any] = {"rules": RULES, "features": features, "request_features": request_features}
+    if transforms:
+        content["transforms"] = transforms
+    return _sha256(content)
+
+
+def transform_hash(name: str, digest: str, features: Sequence[tuple[str, str]]) -> str:
+    """SHA-256 over an on-demand transform: its columns' prefix, what its function does, and each feature's type."""
+    return _sha256({"rules": RULES, "name": name, "function": digest, "features": features})
 
 
 def dataset_digest(content: str, *, service: str, label: str, timestamp: str, purpose: str) -> str:

@@ -232,15 +232,26 @@ class FeatureService(models.Model):
             models.prefetch_related_objects([self], models.Prefetch("features", related))
         return list(self.features.all())
 
+    def pinned_transforms(self) -> list[OnDemandTransform]:
+        """Its on-demand transforms in the order of the vector, which is by name; read once per object."""
+        if "transforms" not in getattr(self, "_prefetched_objects_cache", {}):
+            models.prefetch_related_objects([self], "transforms")
+        return sorted(self.transforms.all(), key=lambda each: each.name)
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that the feature store adds to a request, in order."""
         return tuple(feature.column for feature in self.pinned())
 
     @property
+    def computed(self) -> tuple[str, ...]:
+        """The columns that its on-demand transforms compute, in order."""
+        return tuple(column for each in self.pinned_transforms() for column in each.columns)
+
+    @property
     def vector(self) -> tuple[str, ...]:
-        """All columns that a model of this service gets, in order: those of the request, then the store's."""
-        return (*self.request_features, *self.columns)
+        """All columns that a model of this service gets, in order: the request's, the store's, the computed ones."""
+        return (*self.request_features, *self.columns, *self.computed)
 
 
 class FeatureServiceFeature(models.Model):
@@ -285,6 +296,29 @@ class Materialization(models.Model):
 
     def __str__(self) -> str:
         return f"{self.view_version} up to {self.up_to:%Y-%m-%d %H:%M}"
+
+
+class PushReceipt(models.Model):
+    """One push of rows to a source: what makes it happen once however often it is sent."""
+
+    source = models.ForeignKey(DataSource, on_delete=models.PROTECT, related_name="pushes")
+    push_id = models.CharField(max_length=100, help_text="The sender's name for it; the same again changes nothing.")
+    digest = models.CharField(max_length=64, help_text="SHA-256 over the rows.")
+    rows = models.PositiveIntegerField()
+    segment = models.PositiveIntegerField(help_text="Number of the file that the rows are in.")
+    arrived_at = models.DateTimeField(help_text="When the rows became known; later for each push of a source.")
+    written: Any = models.JSONField(default=dict, help_text="View version to rows that were newer than what it held.")
+    pushed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["source", "push_id"], name="push_once")]
+        indexes: ClassVar = [models.Index(fields=["source", "segment"], name="push_by_segment")]
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.push_id}"
 
 
 class OnlineValue(models.Model):
@@ -358,9 +392,15 @@ class ConsistencyCheck(models.Model):
         return self.differing / self.cells if self.cells else 0.0
 
     @property
+    def broken(self) -> dict[str, float]:
+        """Features of which a larger share of the served cells differs than the view's owner tolerates: that share."""
+        shares = {name: each["differing"] / each["cells"] for name, each in self.features.items() if each["cells"]}
+        return {name: share for name, share in shares.items() if share > self.view_version.view.consistency_limit}
+
+    @property
     def is_above_limit(self) -> bool:
-        """More served cells differ than the view's owner tolerates."""
-        return self.share > self.view_version.view.consistency_limit
+        """More served cells of a feature, or of all, differ than the view's owner tolerates."""
+        return bool(self.broken) or self.share > self.view_version.view.consistency_limit
 
 
 class FeatureStatistics(models.Model):

@@ -24,12 +24,16 @@ from rest_framework.response import Response
 from audit.errors import NotFound
 from audit.models import Event
 from audit.rest import ApiView, Listing
+from features import api as feature_store
+from features.views import push
 from gates import api as gates
+from mlops import features_api
 from mlops import schema as schema  # registers what drf-spectacular can not see
 from mlops.problems import not_found
 from mlops.sight import visible_events
 from monitoring import api as monitoring
 from registry import api as registry
+from registry.views import online_features
 from rollout import api as rollout
 
 # ---------------------------------------------------------------------- events
@@ -105,10 +109,24 @@ def docs(request: HttpRequest) -> HttpResponse:
 
 openapi = SpectacularAPIView.as_view(permission_classes=[AllowAny], authentication_classes=[])
 
+
+def _described(view: Any, by: type[ApiView]) -> Any:
+    """A plain view, with the class in which drf-spectacular finds its schema."""
+    view.cls, view.initkwargs = by, {}
+    return view
+
+
 MODEL = "models/<slug:name>/"
 VERSION = f"{MODEL}versions/<int:number>/"
 
 v1 = [
+    # asked all the time, so found first
+    path(
+        "features/services/<slug:name>/online/",
+        _described(online_features, registry.OnlineFeatures),
+        name="features-online",
+    ),
+    path("push/", _described(push, feature_store.Push), name="push"),
     path("models/", registry.Models.as_view(), name="models"),
     path(MODEL, registry.Model.as_view(), name="model"),
     path(f"{MODEL}versions/", registry.Versions.as_view(), name="versions"),
@@ -133,7 +151,13 @@ v1 = [
     path("incidents/<int:pk>/resolve/", monitoring.Resolve.as_view(), name="incident-resolve"),
     path("events/", Events.as_view(), name="events"),
     path("events/<int:pk>/", OneEvent.as_view(), name="event"),
-    path("features/services/<slug:name>/online/", registry.OnlineFeatures.as_view(), name="features-online"),
+    path("features/plan/", features_api.PlanDefinitions.as_view(), name="features-plan"),
+    path("features/apply/", features_api.ApplyDefinitions.as_view(), name="features-apply"),
+    path(
+        "features/services/<slug:name>/<int:number>/retire/",
+        features_api.RetireService.as_view(),
+        name="features-service-retire",
+    ),
 ]
 
 urlpatterns = [

@@ -21,6 +21,7 @@ from audit.errors import AlreadyExists, Conflict, InvalidInput
 from audit.models import Event
 from audit.trail import Actor, record
 from engines import skops_types
+from features.actions import Users, retire_service
 from features.models import Dataset, FeatureService
 from registry import artifacts, signature, windows
 from registry.code import CodeState
@@ -168,6 +169,7 @@ def define_pipeline(
         raise AlreadyExists(taken)
     _validate(pipeline, also=_wrong_with(pipeline))
     with transaction.atomic():
+        hold_service(service)
         _save_new(pipeline, taken=taken)
         data = {"pipeline": name, "entry_point": entry_point, "service": str(service), "windows": pipeline.windows}
         record("training_pipeline.defined", pipeline, actor=actor, data=data)
@@ -241,6 +243,7 @@ def request_training(
         requested_by_id=_person(actor),
     )
     with transaction.atomic():
+        hold_service(pipeline.service)
         _insert_only_open_run(run)
         data = {"pipeline": str(pipeline), "trigger": trigger, "window": run.window, "held": held}
         record("training_run.requested", run, actor=actor, reason=reason, data=data)
@@ -438,6 +441,8 @@ def _register(*, artifact: BinaryIO, version: ModelVersion, actor: Actor) -> Mod
             return existing
         if version.training_run is not None and versions.filter(training_run=version.training_run).exists():
             raise Conflict(f"{version.training_run} has registered its version already; a run makes one.")
+        if version.service is not None:
+            hold_service(version.service)
         version.number = (versions.aggregate(highest=Max("number"))["highest"] or 0) + 1
         _validate(version)
         version.save(force_insert=True)
@@ -490,6 +495,42 @@ def crown(version: ModelVersion, *, actor: Actor, reason: str, now: datetime) ->
         data = {"from": before.number if before else None, "to": version.number}
         record("alias.champion_moved", version, actor=actor, reason=reason, data=data)
     return alias
+
+
+# ---------------------------------------------------------------------- feature services that models take
+
+
+def retire_feature_service(
+    service: FeatureService, *, actor: Actor, reason: str, now: datetime, rollouts: Users
+) -> FeatureService:
+    """End a feature service that no model lives on: pipelines of it train no more.
+
+    Raises Conflict while a champion or an open training run takes it, or one of the ``rollouts``: those that are open
+    are known above the registry (``rollout.actions.retire_feature_service``).
+    """
+
+    def users(locked: FeatureService) -> list[str]:
+        champions = Alias.objects.filter(name=Alias.CHAMPION, version__service=locked).select_related(
+            "version__registered_model"
+        )
+        runs = TrainingRun.objects.filter(pipeline__service=locked, state__in=OPEN_RUN)
+        return [
+            *(f"{alias.version} (champion)" for alias in champions),
+            *(f"{run} ({run.state})" for run in runs.select_related("pipeline__registered_model")),
+            *rollouts(locked),
+        ]
+
+    return retire_service(service, actor=actor, reason=reason, now=now, users=users)
+
+
+def hold_service(service: FeatureService) -> None:
+    """Lock a service that something is about to take up. Raises Conflict when it was retired.
+
+    Whoever takes it up and whoever retires it wait for each other here.
+    """
+    stored = FeatureService.objects.select_for_update().get(pk=service.pk)
+    if stored.retired_at is not None:
+        raise Conflict(f"{stored} was retired on {stored.retired_at:%Y-%m-%d}; no model can take it up.")
 
 
 # ---------------------------------------------------------------------- parts of the verbs

@@ -10,7 +10,7 @@ from typing import Any, cast
 from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.core.files.uploadhandler import TemporaryFileUploadHandler
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.urls import reverse
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -20,14 +20,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from audit import clock
-from audit.errors import InvalidInput, NotFound
+from audit.errors import InvalidInput
 from audit.rest import ApiView, Body, Listing, MappingField, PlainJSONField, refuse_larger
-from features import json_rows, online
+from features import online
 from features.models import Dataset, FeatureService
 from registry import actions
 from registry.lineage import trace
 from registry.models import (
-    AUDITORS,
     Alias,
     LoadClass,
     ModelVersion,
@@ -42,7 +41,6 @@ from registry.rest import ListingOfModel, OfModel
 
 FORM_BYTES = 2**20
 """What a registration may have beside its artifact: the lineage and the form itself."""
-MOST_ROWS = 1000
 FORM = "multipart/form-data"
 
 
@@ -205,15 +203,28 @@ class TrainingBody(Body):
 class OnlineBody(Body):
     number = serializers.IntegerField(required=False, min_value=1, help_text="Of the service; the newest without it.")
     rows = serializers.ListField(
-        child=serializers.DictField(child=PlainJSONField(allow_null=True)), min_length=1, max_length=MOST_ROWS,
-        help_text="The join keys of one entity each.",
+        child=serializers.DictField(child=PlainJSONField(allow_null=True)),
+        min_length=1, max_length=online.MOST_ENTITIES,
+        help_text="The join keys of one entity each, and the service's request features where it has transforms.",
     )  # fmt: skip
 
 
 class OnlineAnswer(serializers.Serializer[Any]):
     service = serializers.CharField(help_text="name@number")
     at = serializers.DateTimeField(help_text="The values are as of this instant.")
-    rows = serializers.ListField(child=serializers.DictField(), help_text="One per row asked for, in its order.")
+    names = serializers.ListField(child=serializers.CharField(), help_text="The columns, in the vector's order.")
+    rows = serializers.ListField(
+        child=serializers.ListField(child=PlainJSONField(allow_null=True)),
+        help_text="One per row asked for, in its order: a value per name.",
+    )
+    ages = serializers.ListField(
+        child=serializers.ListField(child=serializers.FloatField(allow_null=True)),
+        help_text="Likewise: seconds since the event that gave the value; null where nothing is known.",
+    )
+    statuses = serializers.ListField(
+        child=serializers.ListField(child=serializers.ChoiceField(choices=online.STATUSES)),
+        help_text="Likewise: why a value is null.",
+    )
 
 
 # ---------------------------------------------------------------------- models
@@ -390,27 +401,9 @@ class OneTrainingRun(OfModel):
 
 
 class OnlineFeatures(ApiView):
-    """The newest known values, as a model would be served them now."""
+    """The newest known values, as a model would be served them now. The schema of ``registry.views``, which answers."""
 
     @extend_schema(operation_id="features_online", request=OnlineBody, responses=OnlineAnswer)
     def post(self, request: Request, name: str) -> Response:
         """Read features by join keys. For those who own the service, or a model that consumes it."""
-        visible = self._visible(name)
-        body = self.read(OnlineBody)
-        service = visible.filter(number=body["number"]).first() if "number" in body else visible[0]
-        if service is None:
-            raise InvalidInput({"number": f"There is no {name}@{body['number']}; the newest is {visible[0]}."})
-        now = clock.now()
-        values = online.read(service, json_rows.table(body["rows"], field="rows"), now=now)
-        return Response({"service": str(service), "at": now, "rows": json_rows.rows(values)})
-
-    def _visible(self, name: str) -> QuerySet[FeatureService]:
-        """The service's numbers, newest first; at least one."""
-        rows = FeatureService.objects.filter(name=name)
-        if not (self.user.is_superuser or self.user.groups.filter(name=AUDITORS).exists()):
-            models = RegisteredModel.objects.visible_to(self.user)
-            consumed = Q(pipelines__registered_model__in=models) | Q(versions__registered_model__in=models)
-            rows = rows.filter(Q(owner__in=self.user.groups.all()) | consumed).distinct()
-        if not rows:
-            raise NotFound(f"There is no feature service {name!r}, or it is not yours to see.")
-        return rows.order_by("-number")
+        raise NotImplementedError("registry.views.online_features answers here.")

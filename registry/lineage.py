@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from features.models import Dataset, FeatureService
+from features.models import Dataset, FeatureService, OnDemandTransform
 from registry.models import ModelVersion, TrainingRun
 
 
@@ -114,7 +114,17 @@ def _service(service: FeatureService | None) -> Node:
         names.setdefault(each.view_version, []).append(each.feature)
     request = (("With the request", ", ".join(service.request_features) or "nothing"),)
     views = tuple(_view(view_version, features) for view_version, features in names.items())
-    return Node("feature service", str(service), request, parts=views)
+    computed = tuple(_transform(each) for each in service.pinned_transforms())
+    return Node("feature service", str(service), request, parts=(*views, *computed))
+
+
+def _transform(on_demand: OnDemandTransform) -> Node:
+    facts = (
+        ("Features", ", ".join(each["name"] for each in on_demand.features)),
+        ("Computed of", ", ".join(on_demand.inputs)),
+        ("Meaning", on_demand.content_hash),
+    )
+    return Node("on-demand transform", str(on_demand), facts)
 
 
 def _view(view_version: Any, features: list[str]) -> Node:

@@ -35,6 +35,13 @@ def validate(row: models.Model, *, exclude: Iterable[str] = (), also: Mapping[st
         raise InvalidInput(errors)
 
 
+def refuse(errors: Mapping[str, str]) -> None:
+    """Raise InvalidInput with the faults (field to fault, '' for none) if there are any."""
+    wrong = {field: fault for field, fault in errors.items() if fault}
+    if wrong:
+        raise InvalidInput(wrong)
+
+
 def repeated(names: Sequence[str]) -> str:
     """Which names are there twice, as a sentence; '' for none."""
     twice = sorted({name for name in names if names.count(name) > 1})

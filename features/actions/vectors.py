@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from django.contrib.auth.models import Group
 from django.db import transaction
 
-from audit.errors import InvalidInput
+from audit.errors import Conflict, InvalidInput
 from audit.trail import Actor, record
 from features import meaning
-from features.actions.rules import repeated, require_member, validate
-from features.models import FeatureService, FeatureServiceFeature, FeatureViewVersion, ViewState
+from features.actions.rules import refuse, repeated, require_member, validate
+from features.models import (
+    FeatureService,
+    FeatureServiceFeature,
+    FeatureViewVersion,
+    OnDemandTransform,
+    ViewState,
+)
+
+Users = Callable[[FeatureService], Sequence[str]]
+"""Says who uses a service now, in words; models are above this app."""
 
 
 def define_service(
@@ -20,6 +29,7 @@ def define_service(
     name: str,
     features: Sequence[str],
     request_features: Sequence[str] = (),
+    transforms: Sequence[str] = (),
     owner: Group,
     description: str = "",
     actor: Actor,
@@ -28,21 +38,26 @@ def define_service(
     """The service with this vector, pinned to the newest published versions: the one that exists, else a new number.
 
     ``features`` are written "view.feature"; their order is the order of the vector, after ``request_features``.
+    ``transforms`` are names of on-demand transforms, pinned to their newest; their columns come last, by name.
     """
     require_member(actor, owner)
-    empty = "" if features or request_features else "Name at least one."
-    faults = {"features": empty, "request_features": repeated(request_features)}
-    validate(FeatureService(name=name, owner=owner), also=faults)
+    check_vector(features=features, request_features=request_features, transforms=transforms)
+    validate(FeatureService(name=name, owner=owner), also={})
     with transaction.atomic():
         # Numbers of a service are given one at a time; before its first there is only the owner to lock.
-        Group.objects.select_for_update().get(pk=owner.pk)
+        Group.objects.select_for_update(no_key=True).get(pk=owner.pk)
         pinned = _pinned(features)
-        columns = {f"{version.view.name}__{feature}" for version, feature in pinned}
-        clash = [column for column in request_features if column in columns]
-        if clash:
-            raise InvalidInput({"request_features": f"{', '.join(clash)}: the feature store fills this column."})
+        on_demand = _newest_transforms(transforms)
+        columns = [f"{version.view.name}__{feature}" for version, feature in pinned]
+        check_columns(
+            columns,
+            request_features=request_features,
+            transforms={each.name: (each.inputs, each.columns) for each in on_demand},
+        )
         content_hash = meaning.service_hash(
-            [(version.view.name, version.content_hash, feature) for version, feature in pinned], request_features
+            [(version.view.name, version.content_hash, feature) for version, feature in pinned],
+            request_features,
+            [(each.name, each.content_hash) for each in on_demand],
         )
         numbers = FeatureService.objects.filter(name=name).order_by("-number")
         newest = numbers.select_related("owner").first()
@@ -50,7 +65,7 @@ def define_service(
             require_member(actor, newest.owner)
         existing = numbers.filter(content_hash=content_hash).first()
         if existing is not None:
-            return existing
+            return unless_retired(existing)
         service = FeatureService.objects.create(
             name=name,
             number=newest.number + 1 if newest else 1,
@@ -64,9 +79,88 @@ def define_service(
             FeatureServiceFeature(service=service, view_version=version, feature=feature, position=position)
             for position, (version, feature) in enumerate(pinned)
         )
-        pins = sorted({str(version) for version, _ in pinned})
+        service.transforms.set(on_demand)
+        pins = sorted({str(version) for version, _ in pinned} | {str(each) for each in on_demand})
         record("feature_service.defined", service, actor=actor, data={"pins": pins})
     return service
+
+
+def retire_service(
+    service: FeatureService, *, actor: Actor, reason: str, now: datetime, users: Users
+) -> FeatureService:
+    """No model may take the service up any more, and nothing is kept fresh for it. Refused while ``users`` names any.
+
+    Retiring it again changes nothing.
+    """
+    require_member(actor, service.owner)
+    refuse({"reason": "" if reason.strip() else "Say why; whoever used the service will read it."})
+    with transaction.atomic():
+        stored = FeatureService.objects.select_for_update().get(pk=service.pk)
+        if stored.retired_at is None:
+            using = users(stored)
+            if using:
+                raise Conflict(f"{service} is used by {', '.join(using)} and can not be retired.")
+            stored.retired_at = now
+            stored.save(update_fields=["retired_at"])
+            record("feature_service.retired", stored, actor=actor, reason=reason)
+        service.retired_at = stored.retired_at
+    return service
+
+
+def unless_retired(service: FeatureService) -> FeatureService:
+    """The service. Raises Conflict if it was retired: its vector is that number's for ever."""
+    if service.retired_at is not None:
+        raise Conflict(f"{service} has exactly this vector and was retired; choose another name.")
+    return service
+
+
+def check_vector(*, features: Sequence[str], request_features: Sequence[str], transforms: Sequence[str]) -> None:
+    """Raise InvalidInput with what is wrong with the names of a vector."""
+    refuse(
+        {
+            "features": "" if features or request_features else "Name at least one.",
+            "request_features": repeated(request_features),
+            "transforms": repeated(transforms),
+        }
+    )
+
+
+def check_columns(
+    columns: Iterable[str],
+    *,
+    request_features: Sequence[str],
+    transforms: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+) -> None:
+    """Raise InvalidInput where columns would be filled twice, or a transform (name to inputs and columns) lacks one."""
+    stored = set(columns)
+    computed = {column for _, given in transforms.values() for column in given}
+    clash = [column for column in request_features if column in stored | computed]
+    both = sorted(stored & computed)
+    present = stored | set(request_features)
+    lacking = [
+        f"{name} takes {', '.join(missing)}"
+        for name, (inputs, _) in transforms.items()
+        if (missing := [column for column in inputs if column not in present])
+    ]
+    refuse(
+        {
+            "request_features": f"{', '.join(clash)}: the feature store fills this column." if clash else "",
+            "transforms": f"{', '.join(both)}: a feature view fills this column."
+            if both
+            else f"{'; '.join(lacking)}: name it among the features or request features."
+            if lacking
+            else "",
+        }
+    )
+
+
+def _newest_transforms(names: Sequence[str]) -> list[OnDemandTransform]:
+    """The newest number of each transform, by name. Raises InvalidInput for one that is not there."""
+    stored = OnDemandTransform.objects.filter(name__in=names).order_by("number")
+    newest = {each.name: each for each in stored}  # ascending, so that the newest stays
+    missing = [name for name in names if name not in newest]
+    refuse({"transforms": f"There is no transform {', '.join(missing)}." if missing else ""})
+    return [newest[name] for name in sorted(names)]
 
 
 def _pinned(features: Sequence[str]) -> list[tuple[FeatureViewVersion, str]]:

@@ -2,6 +2,7 @@
 
 from rollout.actions.candidates import abort, advance, hold, pause, promote, propose, resume, roll_back, start
 from rollout.actions.endpoints import create_endpoint, decide, describe
+from rollout.actions.features import retire_feature_service
 from rollout.actions.looks import record_look
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "propose",
     "record_look",
     "resume",
+    "retire_feature_service",
     "roll_back",
     "start",
 ]

@@ -16,7 +16,7 @@ from audit.models import Event
 from audit.trail import Actor, Service, record
 from gates.actions import in_force
 from gates.models import GateRun, GateRunState
-from registry.actions import crown
+from registry.actions import crown, hold_service
 from registry.duties import require
 from registry.models import Duty, ModelVersion
 from rollout.actions.routes import NO_CANDIDATE, reroute
@@ -39,6 +39,8 @@ def propose(version: ModelVersion, *, gate_run: GateRun, actor: Actor, reason: s
         raise Conflict(f"{version} can not be scored here: its artifact is {version.load_class}.")
     endpoints = Endpoint.objects.filter(registered_model=version.registered_model).exclude(route__champion=version)
     with transaction.atomic():
+        if version.service is not None:
+            hold_service(version.service)
         return [_propose_at(endpoint, version, gate_run, actor, reason, now) for endpoint in endpoints]
 
 

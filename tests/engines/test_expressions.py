@@ -15,6 +15,7 @@ from engines.expressions import ExpressionError, check_expression, normalised
         ("SELECT a, row_number() OVER (PARTITION BY b ORDER BY c) AS n FROM trips QUALIFY n = 1", ("a", "n")),
         ("SELECT t.a, h.b FROM trips t LEFT JOIN holidays h ON t.day = h.day", ("a", "b")),
         ("SELECT CASE WHEN a > 1 THEN a END AS a, b::DOUBLE AS b FROM trips", ("a", "b")),
+        ("SELECT epoch(at) AS seconds, origin || '-' || dest AS route FROM trips", ("seconds", "route")),
     ],
 )
 def test_check__one_select_over_sources__gives_its_columns(sql: str, columns: tuple[str, ...]) -> None:

@@ -68,6 +68,15 @@ def test_training_frame__rows__are_kept_with_their_order_and_duplicates() -> Non
     assert temps(asked(at(2), None, at(1), at(2)), service()) == [2.0, None, 1.0, 2.0]
 
 
+def test_training_frame__with_reasons__says_why_a_value_is_missing() -> None:
+    published(source([reading(1, temp=1.0)]), ttl=4 * HOUR)
+    frame = pa.concat_tables([asked(at(0), at(2), at(9), None), asked(at(2), origin="LGA")])
+    joined = offline.training_frame(service(), frame, timestamp="asked", as_of=at(10), reasons=True)
+    assert joined.column_names[-1] == "weather__reason"
+    reasons = joined.column("weather__reason").to_pylist()
+    assert reasons == ["not known yet", "found", "expired", "null key", "unknown entity"]
+
+
 def test_training_frame__without_a_request_feature__names_it() -> None:
     published(source([reading(1)]))
     with pytest.raises(InvalidInput, match="hour"):

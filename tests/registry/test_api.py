@@ -235,7 +235,8 @@ def test_online_features__unknown_entity__are_nulls() -> None:
     answer = Caller(alice()).post("features/services/toy/online/", {"rows": [{"shop": "s1"}, {"shop": "s2"}]}).json()
 
     assert answer["service"] == "toy@1"
-    assert answer["rows"] == [{"shop_facts__size": None}] * 2
+    assert answer["names"] == ["shop_facts__size"]
+    assert (answer["rows"], answer["ages"], answer["statuses"]) == ([[None]] * 2, [[None]] * 2, [["unknown"]] * 2)
 
 
 def test_online_features__without_a_join_key__names_it() -> None:

@@ -17,21 +17,27 @@ from gatehouse.answers import (
     Owners,
     Pipeline,
     Prediction,
+    Push,
     Rollout,
     RolloutStanding,
     Standing,
     TrainingRun,
+    Vectors,
     Version,
 )
 from gatehouse.client import Client
 from gatehouse.code import code_digest
+from gatehouse.definitions import DefinitionError
 from gatehouse.errors import Conflict, GatehouseError, InvalidInput, NotFound, NotPermitted, ServerError, TimedOut
+from gatehouse.plans import Change, Plan
 from gatehouse.wire import Retries
 
 __all__ = [
+    "Change",
     "Check",
     "Client",
     "Conflict",
+    "DefinitionError",
     "Evidence",
     "GateRun",
     "GateStanding",
@@ -44,7 +50,9 @@ __all__ = [
     "NotPermitted",
     "Owners",
     "Pipeline",
+    "Plan",
     "Prediction",
+    "Push",
     "Retries",
     "Rollout",
     "RolloutStanding",
@@ -52,6 +60,7 @@ __all__ = [
     "Standing",
     "TimedOut",
     "TrainingRun",
+    "Vectors",
     "Version",
     "code_digest",
 ]

@@ -286,3 +286,43 @@ class Prediction:
 
     def __repr__(self) -> str:
         return f"<Prediction {self.request_id}: {self.score} by {self.answered_by} v{self.version}>"
+
+
+@dataclass(frozen=True, repr=False)
+class Vectors:
+    """Features as they are served at ``at``: a row for each entity asked for, and in it a place for each of ``names``.
+
+    ``ages`` are seconds since the event that gave the value (None: nothing is known); ``statuses`` say why a value is
+    None: ``present``, ``null``, ``expired`` (older than the view's TTL) or ``unknown``.
+    """
+
+    service: str
+    at: datetime
+    names: tuple[str, ...]
+    rows: list[list[Any]]
+    ages: list[list[float | None]]
+    statuses: list[list[str]]
+
+    def __repr__(self) -> str:
+        return f"<Vectors of {self.service}: {len(self.rows)} entities, {len(self.names)} features>"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """Each entity's values by name."""
+        return [dict(zip(self.names, row, strict=True)) for row in self.rows]
+
+
+@dataclass(frozen=True, repr=False)
+class Push:
+    """``written``: of each view that is served at once, how many of its values were newer than what the store held."""
+
+    source: str
+    push_id: str
+    rows: int
+    arrived_at: datetime
+    written: Mapping[str, int]
+
+    def __repr__(self) -> str:
+        return f"<Push {self.push_id} to {self.source}: {self.rows} rows>"

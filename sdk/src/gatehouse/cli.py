@@ -1,7 +1,8 @@
 """The command ``gatehouse``, for CI jobs. GATEHOUSE_URL and GATEHOUSE_TOKEN say which portal, and as whom.
 
 Exit codes: 0 passed, 1 failed (or inconclusive, or an error), 2 wrong usage or refused, 3 still waits,
-4 time ran out, 5 the portal did not answer.
+4 time ran out, 5 the portal did not answer. Of plan and apply: 0 nothing to do, planned or applied, 1 refused,
+with --detailed-exitcode 2 when there are changes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,14 @@ import httpx
 from gatehouse.answers import Evidence, Standing, Version
 from gatehouse.client import Client
 from gatehouse.code import code_digest
+from gatehouse.definitions import DefinitionError
 from gatehouse.errors import GatehouseError, ServerError, TimedOut
+from gatehouse.plans import Plan
+from gatehouse.repository import Repository, load
 
 PASSED, FAILED, USAGE, WAITS, TIMED_OUT, SERVER = range(6)
+CHANGES = 2
+DONE = ("create", "new version", "change", "publish")
 KINDS = ("lint", "unit", "integration", "measurement")
 
 
@@ -81,7 +87,23 @@ def _parser() -> argparse.ArgumentParser:
     evidence.add_argument("report", type=Path, help="JUnit XML, ruff's JSON, or a measurement as JSON")
     _names_code(evidence, required=True)
     evidence.set_defaults(command=_evidence)
+
+    plan = commands.add_parser("plan", help="what applying feature definitions would do")
+    _names_definitions(plan)
+    plan.set_defaults(command=_plan)
+
+    apply = commands.add_parser("apply", help="show the plan of feature definitions, ask, and carry it out")
+    _names_definitions(apply)
+    apply.add_argument("--yes", action="store_true", help="do not ask")
+    apply.add_argument("--reason", default="", help="why it is published; needed with --publish")
+    apply.set_defaults(command=_apply)
     return parser
+
+
+def _names_definitions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, help="a YAML or Python file, or a folder of them")
+    parser.add_argument("--publish", action="store_true", help="publish new versions, instead of leaving drafts")
+    parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there are changes")
 
 
 def _names_version(parser: argparse.ArgumentParser) -> None:
@@ -152,6 +174,72 @@ def _evidence(portal: Client, options: argparse.Namespace) -> int:
     else:
         print(f"{evidence.kind}: {evidence.verdict}: {evidence.summary}")
     return PASSED if evidence.verdict == "passed" else FAILED
+
+
+def _plan(portal: Client, options: argparse.Namespace) -> int:
+    return _refusals(lambda repository: _planned(portal, options, repository), options)
+
+
+def _planned(portal: Client, options: argparse.Namespace, repository: Repository) -> int:
+    plan = portal.plan(repository.definitions, publish=options.publish)
+    _print_json(plan) if options.json else print(plan)
+    return _by_changes(plan, options)
+
+
+def _apply(portal: Client, options: argparse.Namespace) -> int:
+    return _refusals(lambda repository: _applied(portal, options, repository), options)
+
+
+def _applied(portal: Client, options: argparse.Namespace, repository: Repository) -> int:
+    plan = portal.plan(repository.definitions, publish=options.publish)
+    if not options.json:
+        print(plan)
+    if plan.to_do and not (options.yes or _agreed()):
+        print("Nothing was applied.", file=sys.stderr)
+        return FAILED
+    if plan.to_do:
+        plan = portal.apply(repository.definitions, digest=plan.digest, publish=options.publish, reason=options.reason)
+        if not options.json:
+            print(f"Applied: {', '.join(each.label for each in plan.changes if each.action in DONE)}.")
+    if options.json:
+        _print_json(plan)
+    return _by_changes(plan, options)
+
+
+def _agreed() -> bool:
+    print("Apply this? Only 'yes' is accepted: ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip() == "yes"
+
+
+def _by_changes(plan: Plan, options: argparse.Namespace) -> int:
+    return CHANGES if options.detailed_exitcode and plan.to_do else PASSED
+
+
+def _refusals(work: Callable[[Repository], int], options: argparse.Namespace) -> int:
+    """Read the definitions and do ``work``; what is refused is told by file, object and field."""
+    try:
+        repository = load(options.path)
+    except DefinitionError as problem:
+        print(problem, file=sys.stderr)
+        return FAILED
+    try:
+        return work(repository)
+    except ServerError:
+        raise
+    except GatehouseError as problem:
+        lines = [
+            f"{repository.locate(path)}: {text}"
+            for path, texts in problem.errors.items()
+            for text in (texts if isinstance(texts, list) else [texts])
+        ]
+        print("\n".join(lines) if lines else _located(problem, repository), file=sys.stderr)
+        return FAILED
+
+
+def _located(problem: GatehouseError, repository: Repository) -> str:
+    """A refusal as a whole; one that starts with an object's path starts with its file."""
+    path, mark, rest = problem.detail.partition(": ")
+    return f"{problem.title}: {repository.locate(path)}{mark}{rest}"
 
 
 def _digest(options: argparse.Namespace) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,17 +20,23 @@ from gatehouse.answers import (
     GateRun,
     Model,
     Prediction,
+    Push,
     Rollout,
     Standing,
     TrainingRun,
+    Vectors,
     Version,
     read,
 )
 from gatehouse.errors import TimedOut
+from gatehouse.plans import Plan
 from gatehouse.wire import Retries, Wire
 
 LONGEST_WAIT = 30.0
 """Seconds that the portal keeps one question open."""
+
+LONGEST_PLAN = 600.0
+"""Seconds that the portal may measure what a plan would change."""
 
 
 class Client:
@@ -202,6 +210,46 @@ class Client:
     def abort_rollout(self, id: int, *, reason: str) -> Rollout:
         return read(Rollout, self._wire.post(f"rollouts/{id}/abort/", {"reason": reason}))
 
+    # ------------------------------------------------------------------ feature definitions
+
+    def plan(self, definitions: Mapping[str, Any], *, publish: bool = False) -> Plan:
+        """What applying these definitions would do (``gatehouse.repository.load`` reads them from files).
+
+        Nothing is written. New meanings of views are measured on a sample, so it may take a while.
+        """
+        body = {"definitions": definitions, "publish": publish}
+        return read(Plan, self._wire.post("features/plan/", body, repeat=True, patience=LONGEST_PLAN))
+
+    def apply(self, definitions: Mapping[str, Any], *, digest: str, publish: bool = False, reason: str = "") -> Plan:
+        """Carry out the plan with this digest: all of it or nothing. Raises Conflict when it is outdated.
+
+        With ``publish`` new versions are published, for the ``reason``; the plan must have been made with it.
+        """
+        body = {"definitions": definitions, "publish": publish, "digest": digest, "reason": reason}
+        return read(Plan, self._wire.post("features/apply/", body, repeat=True, patience=LONGEST_PLAN))
+
+    # ------------------------------------------------------------------ feature values
+
+    def online(self, service: str, entities: Sequence[Mapping[str, Any]]) -> Vectors:
+        """The features of a service (name, or name@number) as they are served now, for up to 1,000 entities.
+
+        An entity names its join keys, and the service's request features where it has on-demand transforms.
+        """
+        name, _, number = service.partition("@")
+        body: dict[str, Any] = {"rows": [_said(entity) for entity in entities]}
+        if number:
+            body["number"] = int(number) if number.isascii() and number.isdigit() else number
+        return read(Vectors, self._wire.post(f"features/services/{_name(name)}/online/", body, repeat=True))
+
+    def push(self, source: str, rows: Sequence[Mapping[str, Any]], *, push_id: str | None = None) -> Push:
+        """Send up to 10,000 rows to a data source: known to training and served from the moment this returns.
+
+        With the same ``push_id`` it happens once however often it is sent; without one, it is tried again only by this
+        very call. Times without a zone are UTC.
+        """
+        body = {"source": source, "push_id": push_id or uuid.uuid4().hex, "rows": [_said(row) for row in rows]}
+        return read(Push, self._wire.post("push/", body, repeat=True))
+
     # ------------------------------------------------------------------ traffic
 
     def predict(self, endpoint: str, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
@@ -217,6 +265,17 @@ class Client:
         ]
         answer = self._wire.post(f"endpoints/{_name(endpoint)}/outcomes/", {"rows": rows}, repeat=True)
         return int(answer["stored"])
+
+
+def _said(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as JSON can say it: times in ISO, null for numbers that are not finite."""
+    said = dict(row)
+    for name, value in row.items():
+        if isinstance(value, datetime):
+            said[name] = value.isoformat()
+        elif isinstance(value, float) and not math.isfinite(value):
+            said[name] = None
+    return said
 
 
 def _name(text: str) -> str:

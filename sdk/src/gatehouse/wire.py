@@ -71,9 +71,10 @@ class Wire:
             # only its cursor: the token goes to the address that the caller named, whatever a page says
             given["cursor"] = httpx.URL(page["next"]).params["cursor"]
 
-    def post(self, path: str, body: Mapping[str, Any], *, repeat: bool = False) -> Any:
-        """``repeat``: doing it twice is the same as once, so that it may be tried again."""
-        return self._answer(lambda: self._http.post(path, json=body), repeat=repeat)
+    def post(self, path: str, body: Mapping[str, Any], *, repeat: bool = False, patience: float = 0.0) -> Any:
+        """``repeat``: doing it twice is the same as once, so that it may be tried again. ``patience`` as in ``get``."""
+        timeout = self._timeout + patience
+        return self._answer(lambda: self._http.post(path, json=body, timeout=timeout), repeat=repeat)
 
     def upload(self, path: str, send: Callable[[httpx.Client], httpx.Response]) -> Any:
         """``send`` opens its file anew at each attempt."""
