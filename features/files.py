@@ -27,8 +27,16 @@ def write_once(relative: str, table: pa.Table) -> None:
     A reader never sees half a file: it gets its name when it is complete.
     """
     filesystem, path = _located(relative)
-    if filesystem.get_file_info(path).is_file:
-        return
+    if not filesystem.get_file_info(path).is_file:
+        _write(filesystem, path, table)
+
+
+def replace(relative: str, table: pa.Table) -> None:
+    """Write a Parquet file, in one step in place of the one that is there."""
+    _write(*_located(relative), table)
+
+
+def _write(filesystem: pafs.FileSystem, path: str, table: pa.Table) -> None:
     filesystem.create_dir(path.rpartition("/")[0], recursive=True)
     unfinished = f"{path}.{uuid.uuid4().hex}.unfinished"
     pq.write_table(table, unfinished, filesystem=filesystem, compression="zstd")
@@ -43,6 +51,19 @@ def read(relative: str) -> pa.Table:
     filesystem, path = _located(relative)
     with filesystem.open_input_file(path) as file:
         return pq.ParquetFile(file).read()
+
+
+def names_in(relative: str) -> list[str]:
+    """The names of what a folder holds, sorted; none where there is no such folder. Unfinished files are left out."""
+    filesystem, path = _located(relative)
+    inside = filesystem.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    return sorted(each.base_name for each in inside if not each.base_name.endswith(".unfinished"))
+
+
+def delete_folder(relative: str) -> None:
+    """Delete a folder with all that it holds. Raises OSError when it is gone already."""
+    filesystem, path = _located(relative)
+    filesystem.delete_dir(path)
 
 
 def _located(relative: str) -> tuple[pafs.FileSystem, str]:

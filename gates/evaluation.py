@@ -19,18 +19,19 @@ import pyarrow as pa
 from audit.errors import InvalidInput, NotFound
 from audit.trail import Service
 from engines import scoring
-from features import offline
+from features import consistency, offline
 from features.actions import snapshot
-from features.models import Dataset
+from features.models import Dataset, FeatureService, FeatureViewVersion
 from gates import judge, measure
 from gates.actions import judge_evidence
-from gates.judge import Judgement
+from gates.judge import FeatureAudit, Judgement
 from gates.models import GateRun
 from gates.policy import (
     AnyCheck,
     CiEvidenceCheck,
     DataQualityCheck,
     FairnessCheck,
+    FeatureConsistencyCheck,
     LatencyCheck,
     MetricCheck,
     PolicyDocument,
@@ -264,6 +265,8 @@ def _judge(check: AnyCheck, measured: Measured) -> Judgement:
             return _training_data(check, measured)
         case CiEvidenceCheck():
             return judge_evidence(measured.run, check, now=measured.now)
+        case FeatureConsistencyCheck():
+            return _feature_consistency(check, measured)
 
 
 def _all_scored(measured: Measured) -> tuple[Holdout, FloatArray]:
@@ -377,3 +380,40 @@ def _training_data(check: TrainingDataCheck, measured: Measured) -> Judgement:
         holdout_from=holdout.dataset.time_from,
         now=measured.now,
     )
+
+
+def _feature_consistency(check: FeatureConsistencyCheck, measured: Measured) -> Judgement:
+    service = measured.run.version.service
+    if service is None:
+        raise Unmeasurable("The version names no feature service: which features it takes is unknown.")
+    since = measured.now - timedelta(days=check.maximum_age_days)
+    audits: list[FeatureAudit] = []
+    unserved: list[str] = []
+    for version, taken in _taken_of(service).items():
+        standings = consistency.standings(version, since=since, until=measured.now)
+        found = [_audit(version, each) for name, each in standings.items() if name in taken]
+        audits += found
+        if not found:
+            unserved.append(str(version))
+    return judge.feature_consistency(check, audits, unserved=unserved)
+
+
+def _audit(version: FeatureViewVersion, standing: consistency.Standing) -> FeatureAudit:
+    return FeatureAudit(
+        feature=f"{version} {standing.feature}",
+        at=standing.at,
+        cells=standing.cells,
+        differing=standing.differing,
+        limit=standing.limit,
+        clean=standing.clean,
+        needed=standing.needed,
+    )
+
+
+def _taken_of(service: FeatureService) -> dict[FeatureViewVersion, set[str]]:
+    """By view version, the names under which an audit counts what the service takes: features, on-demand columns."""
+    on_demand = {column for transform in service.pinned_transforms() for column in transform.columns}
+    taken: dict[FeatureViewVersion, set[str]] = {}
+    for each in service.pinned():
+        taken.setdefault(each.view_version, set(on_demand)).add(each.feature)
+    return taken

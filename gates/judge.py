@@ -18,6 +18,7 @@ from gates.policy import (
     CiEvidenceCheck,
     DataQualityCheck,
     FairnessCheck,
+    FeatureConsistencyCheck,
     LatencyCheck,
     MetricCheck,
     TrainingDataCheck,
@@ -318,6 +319,63 @@ def ci_evidence(
     worst: VerdictName = min((verdict for verdict, _ in seen), key=("failed", "error", "inconclusive", "passed").index)
     told = "; ".join(text for verdict, text in seen if worst == "passed" or verdict != "passed")
     return _judged(check, worst, f"{told}.", n=len(seen) - bool(missing), detail=detail)
+
+
+@dataclass(frozen=True)
+class FeatureAudit:
+    """What the consistency audits say of one feature that a version takes (``features.consistency.Standing``).
+
+    The audit that decides, its view's ``limit``, and the ``clean`` cells since of those ``needed`` to be sure again.
+    """
+
+    feature: str
+    at: datetime
+    cells: int
+    differing: int
+    limit: float
+    clean: int = 0
+    needed: int = 0
+
+    @property
+    def share(self) -> float:
+        return self.differing / self.cells if self.cells else 0.0
+
+    @property
+    def in_words(self) -> str:
+        since = f", {self.clean:,} of {self.needed:,} needed agreed since" if self.clean else ""
+        return (
+            f"{self.feature} {self.differing:,} of {self.cells:,} differ ({self.share:.2%}, {self.limit:.2%} allowed, "
+            f"audit of {self.at:%Y-%m-%d %H:%M}{since})"
+        )
+
+
+def feature_consistency(
+    check: FeatureConsistencyCheck, audits: Sequence[FeatureAudit], *, unserved: Sequence[str]
+) -> Judgement:
+    """``audits``: one per feature that was served; ``unserved``: the view versions of which nothing was, in that time.
+
+    What was never served has no evidence against it, and would never get any if that stopped a version.
+    """
+    days = f"in the last {check.maximum_age_days} days"
+    aside = f" Not served {days}: {', '.join(unserved)}." if unserved else ""
+    broken = sorted((each for each in audits if each.clean < each.needed), key=lambda each: -each.share)
+    detail = {
+        "features": [{**asdict(each), "at": each.at.isoformat(), "share": each.share} for each in audits],
+        "unserved": list(unserved),
+    }
+    if broken:
+        more = f" and {len(broken) - 5} more features" if len(broken) > 5 else ""
+        told = "; ".join(each.in_words for each in broken[:5])
+        message = f"Served values are not what training sees: {told}{more}.{aside}"
+        return _judged(
+            check, "failed", message, n=sum(each.cells for each in broken), value=broken[0].share, detail=detail
+        )
+    if not audits:
+        nothing = f"Nothing of {', '.join(unserved)} was served {days}" if unserved else "It takes no stored features"
+        return _judged(check, "passed", f"{nothing}: there is nothing to compare yet.", n=0, detail=detail)
+    cells = sum(each.clean for each in audits)
+    message = f"{cells:,} served values of {len(audits)} features agree with what training sees.{aside}"
+    return _judged(check, "passed", message, n=cells, value=0.0, detail=detail)
 
 
 # ---------------------------------------------------------------------- words and parts

@@ -215,6 +215,21 @@ class CiEvidenceCheck(Check):
         return f"{', '.join(self.require)} passed for this exact code"
 
 
+class FeatureConsistencyCheck(Check):
+    """What was served of the features that the version takes agrees with what training sees of them.
+
+    The newest consistency audit of each feature view counts, not older than ``maximum_age_days``; how large a share may
+    differ is each view's own limit. Features that were not served in that time have nothing to compare and do not stop
+    a version: they are audited as soon as it is in shadow.
+    """
+
+    kind: Literal["feature_consistency"] = "feature_consistency"
+    maximum_age_days: int = Field(default=7, ge=1)
+
+    def rule(self) -> str:
+        return f"served features equal training's, by audits of the last {self.maximum_age_days} days"
+
+
 AnyCheck = Annotated[
     MetricCheck
     | VersusChampionCheck
@@ -222,7 +237,8 @@ AnyCheck = Annotated[
     | LatencyCheck
     | DataQualityCheck
     | TrainingDataCheck
-    | CiEvidenceCheck,
+    | CiEvidenceCheck
+    | FeatureConsistencyCheck,
     Field(discriminator="kind"),
 ]
 

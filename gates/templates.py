@@ -14,10 +14,12 @@ from gates.policy import PolicyDocument, PolicyError, parse
 
 Json = dict[str, Any]
 TierName = Literal["experimental", "standard", "high-stakes"]
-REVISION = 1
+REVISION = 2
 """Counts changes of the templates; stored with each policy made from one."""
 
 _TRAINED_APART: Json = {"id": "training-data", "kind": "training_data", "minimum_rows": 1000}
+
+_SERVED_AS_TRAINED: Json = {"id": "feature-consistency", "kind": "feature_consistency"}
 
 _EXPERIMENTAL: Json = {
     "evidence_wait_hours": 168,
@@ -40,6 +42,7 @@ _EXPERIMENTAL: Json = {
         {"id": "latency", "kind": "latency", "p95_ms": 250, "blocking": False},
         {"id": "data-quality", "kind": "data_quality", "blocking": False},
         _TRAINED_APART,
+        _SERVED_AS_TRAINED,
         {"id": "ci", "kind": "ci_evidence", "require": ["lint", "unit"]},
     ],
 }
@@ -74,6 +77,7 @@ _STANDARD: Json = {
         {"id": "latency", "kind": "latency", "p95_ms": 100},
         {"id": "data-quality", "kind": "data_quality"},
         _TRAINED_APART,
+        _SERVED_AS_TRAINED,
         {"id": "ci", "kind": "ci_evidence", "require": ["lint", "unit", "integration"]},
     ],
 }
@@ -114,6 +118,7 @@ _HIGH_STAKES: Json = {
             "minimum_rows": 4000,
         },
         {**_TRAINED_APART, "minimum_rows": 4000, "maximum_age_days": 90},
+        _SERVED_AS_TRAINED,
         {
             "id": "ci",
             "kind": "ci_evidence",

@@ -14,12 +14,14 @@ from jobs.tick import Schedule
 
 SCHEDULES: tuple[Schedule, ...] = (
     Schedule("materialize", "features.materialize_due", every=timedelta(minutes=15)),
+    Schedule("describe", "features.describe_due", every=timedelta(days=1)),
     Schedule("training-safety", "registry.reconcile", every=timedelta(minutes=10)),
     Schedule("gates-safety", "gates.reconcile", every=timedelta(minutes=10)),
     Schedule("rollouts", "rollout.reconcile", every=timedelta(minutes=10)),
     Schedule("watch", "monitoring.watch", every=timedelta(hours=6)),
     Schedule("serving", "monitoring.serving", every=timedelta(minutes=15)),
     Schedule("freshness", "monitoring.freshness", every=timedelta(hours=1)),
+    Schedule("consistency", "monitoring.consistency", every=timedelta(hours=1)),
     Schedule("dead-jobs", "monitoring.dead_jobs", every=timedelta(minutes=5)),
     Schedule("loop-safety", "monitoring.reconcile", every=timedelta(minutes=10)),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from features.freshness import stale_sources
+from features.freshness import stale_sources, stale_views
 from gates.models import GateRun
 from monitoring.models import DriftKind, DriftRun, Incident, IncidentState, RethinkState
 from registry.models import Alias, Duty, RegisteredModel
@@ -93,15 +93,17 @@ def _watched(registered_model: RegisteredModel, kind: DriftKind, name: str) -> C
 
 
 def _sources(registered_model: RegisteredModel, now: datetime) -> Check:
+    """Whether the sources and views under the champion keep their promises of freshness."""
     champion = registered_model.champion()
-    used = set()
+    views, sources = set(), set()
     if champion and champion.service:
-        used = set(champion.service.features.values_list("view_version__sources__name", flat=True))
-    stale = [each for each in stale_sources(now=now) if each.source.name in used]
+        pinned = champion.service.features.values_list("view_version", "view_version__sources__name")
+        views, sources = {view for view, _ in pinned}, {source for _, source in pinned}
+    stale = [each.source.name for each in stale_sources(now=now) if each.source.name in sources]
+    stale += [str(each.version) for each in stale_views(now=now) if each.version.pk in views]
     if not stale:
-        return Check("Feature freshness", "good", "Every source keeps its promise.", Duty.PLATFORM)
-    names = ", ".join(each.source.name for each in stale)
-    return Check("Feature freshness", "bad", f"Stale: {names}.", Duty.PLATFORM)
+        return Check("Feature freshness", "good", "Every source and view keeps its promise.", Duty.PLATFORM)
+    return Check("Feature freshness", "bad", f"Stale: {', '.join(stale)}.", Duty.PLATFORM)
 
 
 def _incidents(registered_model: RegisteredModel) -> Check:

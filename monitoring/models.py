@@ -68,6 +68,7 @@ class IncidentKind(models.TextChoices):
     DECAY = "decay", "Performance decay"
     DATA = "data", "Data incident"
     FRESHNESS = "freshness", "A source or feature is stale"
+    CONSISTENCY = "consistency", "Served values differ from training"
     ROLLED_BACK = "rolled_back", "A rollout was rolled back"
     TRAINING_FAILED = "training_failed", "A training run failed"
     DEAD_JOB = "dead_job", "Background work gave up"

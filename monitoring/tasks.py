@@ -8,10 +8,11 @@ from datetime import datetime
 
 from audit import clock
 from audit.trail import Service
-from features.freshness import stale_sources
+from features.consistency import keep
+from features.freshness import stale_sources, stale_views
 from jobs.run import Work, enqueue, handler
-from monitoring import benchmark, judge, live, measure
-from monitoring.actions import findings, monitors, upkeep
+from monitoring import benchmark, judge, live, measure, served
+from monitoring.actions import consistency, findings, monitors, upkeep
 from monitoring.actions.retraining import proceed
 from monitoring.models import RETRAINING_OPEN, Monitor, Retraining
 from monitoring.serving import serving_of
@@ -121,11 +122,24 @@ def _record_performance(reign: live.Reign, window: _Performance, now: datetime) 
 
 @handler("monitoring.freshness", computes=True)
 def freshness(work: Work) -> None:
-    """Open an incident for each source that breaks its promise, close those of sources that keep it again."""
+    """Open an incident for each source and view that breaks its promise, close those of what keeps it again."""
     now = clock.now()
-    stale = stale_sources(now=now)
-    with work.finishing({"stale": [each.source.name for each in stale]}):
-        upkeep.report_stale_sources(stale, actor=WATCH, now=now)
+    sources, views = stale_sources(now=now), stale_views(now=now)
+    with work.finishing({"stale": [*(each.source.name for each in sources), *(str(each.version) for each in views)]}):
+        upkeep.report_stale_sources(sources, actor=WATCH, now=now)
+        upkeep.report_stale_views(views, actor=WATCH, now=now)
+
+
+@handler("monitoring.consistency", computes=True)
+def audit_consistency(work: Work) -> None:
+    """Recompute a sample of what was served since the last audit; a view above its limit is an incident."""
+    now = clock.now()
+    audit = served.audit(now=now)
+    served.forget_read(now=now)
+    cells = sum(counts.cells for each in audit.compared for counts in each.features.values())
+    with work.finishing({"cells": cells, "problems": list(audit.problems)}):
+        checks = keep(audit.compared, now=now, since=audit.since)
+        consistency.report_consistency(checks, actor=WATCH, now=now)
 
 
 @handler("monitoring.serving", computes=True)

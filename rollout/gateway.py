@@ -89,7 +89,7 @@ def serve(endpoint_name: str, requests: pa.Table, *, now: datetime, refresh: boo
     if line.fallback is not None:
         answers.score[[by == FALLBACK for by in answers.answered_by]] = line.fallback
     logged = _log_table(line, rows, canary, answers)
-    features = _logged_features(line, inputs, candidate_inputs)
+    features = _logged_features(line, requests, inputs, candidate_inputs)
     return _logged(line, logged, features)
 
 
@@ -247,12 +247,18 @@ def _column(values: Any, kind: pa.DataType) -> Any:
     return pa.array(values, kind) if isinstance(values, list) else values.cast(kind)
 
 
-def _logged_features(line: Line, inputs: pa.Table, candidate_inputs: pa.Table | None) -> dict[str, Any]:
-    """What both versions were or would have been given, under the names of the log."""
+def _logged_features(
+    line: Line, requests: pa.Table, inputs: pa.Table, candidate_inputs: pa.Table | None
+) -> dict[str, Any]:
+    """What both versions were or would have been given and what was asked for it, under the names of the log."""
     features: dict[str, Any] = {}
     for serving, table in ((line.champion, inputs), (line.candidate, candidate_inputs)):
         if serving is not None and table is not None:
+            asked = {column: name for name, column in serving.asked.items() if name in requests.column_names}
+            features |= {column: requests[name] for column, name in asked.items()}
             features |= {serving.logged[name]: table[name] for name in serving.inputs}
+    if candidate_inputs is not None:
+        features[prediction_log.CANDIDATE_GIVEN] = pa.array([True] * len(requests))
     return features
 
 

@@ -37,7 +37,10 @@ PREDICTION = pa.schema(
         ("latency_ms", pa.float64()),  # of one row alone, by the arm's version; null when not timed
     ]
 )
-"""What each row has, beside one column per served feature."""
+"""What each row has, beside one column per served feature, and one per join key and request feature asked for it."""
+
+CANDIDATE_GIVEN = "rollout:candidate_given"
+"""True where the candidate got, or would have got, its inputs: else its columns are null because nobody looked."""
 
 OUTCOME = pa.schema(
     [("request_id", pa.string()), ("label", pa.float64()), ("arrived_at", TIME), ("predicted_at", TIME)]

@@ -32,13 +32,16 @@ class Serving:
     """A version on a route: what it takes, and under which name each input is logged.
 
     ``logged`` maps input columns to columns of the log. They are the same, unless the champion logs something else
-    under that name (another version of the feature view), or the log itself does.
+    under that name (another version of the feature view), or the log itself does. ``asked`` maps what the feature
+    service takes from the request (join keys, request features) to columns of the log: the consistency audit recomputes
+    from them.
     """
 
     version: ModelVersion
     service: FeatureService | None
     inputs: tuple[str, ...]
     logged: Mapping[str, str]
+    asked: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,8 @@ def serving(version: ModelVersion, *, beside: Serving | None = None) -> Serving:
     meanings = _meanings(version.service, inputs)
     taken = _meanings(beside.service, beside.inputs) if beside else {}
     logged = {name: _log_name(name, meanings, taken) for name in inputs}
-    return Serving(version, version.service, inputs, logged)
+    asked = {name: logged.get(name, f"request:{name}") for name in _asked(version.service)}
+    return Serving(version, version.service, inputs, logged, asked)
 
 
 def input_columns(version: ModelVersion) -> tuple[str, ...]:
@@ -140,15 +144,28 @@ def input_columns(version: ModelVersion) -> tuple[str, ...]:
     return version.service.vector if version.service else ()
 
 
-def _meanings(service: FeatureService | None, inputs: Sequence[str]) -> dict[str, tuple[int, str] | None]:
-    """What each input column means: the pinned feature, or None when it comes with the request."""
-    pinned = {each.column: (each.view_version_id, each.feature) for each in service.pinned()} if service else {}
-    return {name: pinned.get(name) for name in inputs}
+def _asked(service: FeatureService | None) -> list[str]:
+    """The join keys and request features of a service."""
+    if service is None:
+        return []
+    keys = (key for each in service.pinned() for key in each.view_version.view.entity.join_keys)
+    return list(dict.fromkeys([*keys, *service.request_features]))
 
 
-def _log_name(
-    name: str, meanings: Mapping[str, tuple[int, str] | None], taken: Mapping[str, tuple[int, str] | None]
-) -> str:
+_Meaning = tuple[str, int, str] | None
+"""A pinned feature of a view version, a column of an on-demand transform, or (None) what comes with the request."""
+
+
+def _meanings(service: FeatureService | None, inputs: Sequence[str]) -> dict[str, _Meaning]:
+    """What each input column means."""
+    known: dict[str, _Meaning] = {}
+    if service is not None:
+        known = {name: ("transform", each.pk, name) for each in service.pinned_transforms() for name in each.columns}
+        known |= {each.column: ("view", each.view_version_id, each.feature) for each in service.pinned()}
+    return {name: known.get(name) for name in inputs}
+
+
+def _log_name(name: str, meanings: Mapping[str, _Meaning], taken: Mapping[str, _Meaning]) -> str:
     if name in taken and taken[name] != meanings[name]:
         return f"candidate:{name}"
     return f"feature:{name}" if name in PREDICTION.names else name

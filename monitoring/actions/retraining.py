@@ -51,7 +51,7 @@ def settings_of(registered_model: RegisteredModel) -> MonitorSettings:
 
 def automatic_pipeline(registered_model: RegisteredModel) -> TrainingPipeline | None:
     """The pipeline that may train by itself: the champion's own if it may, else the first that may."""
-    able = registered_model.pipelines.filter(automatic=True)
+    able = registered_model.pipelines.filter(automatic=True, service__retired_at=None)
     champion = registered_model.champion()
     run = champion.training_run if champion else None
     return (able.filter(pk=run.pipeline_id).first() if run else None) or able.order_by("id").first()

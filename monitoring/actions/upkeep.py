@@ -6,19 +6,19 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.contrib.auth.models import Group
 from django.db import transaction
 
 from audit.errors import Conflict, InvalidInput, NotPermitted
 from audit.trail import Actor, Service, record
-from features.freshness import StaleSource
-from features.models import DataSource
+from features.freshness import StaleSource, StaleView
+from features.models import DataSource, FeatureViewVersion
 from jobs import run as jobs_run
 from jobs.models import Job, JobState
+from monitoring import exposure
 from monitoring.actions.incidents import raise_incident, resolve, resolve_cause
 from monitoring.models import Candidate, Incident, IncidentKind, IncidentState
 from monitoring.serving import Serving
-from registry.models import AUDITORS, Alias, Duty, RegisteredModel, RunState, TrainingRun
+from registry.models import AUDITORS, Duty, RegisteredModel, RunState, TrainingRun
 
 LISTED = 20
 LOG_TAIL = 2000
@@ -27,26 +27,47 @@ LOG_TAIL = 2000
 def report_stale_sources(stale: Sequence[StaleSource], *, actor: Actor, now: datetime) -> None:
     """One incident per stale source, naming the live models it feeds; those of sources that are fresh again close."""
     for each in stale:
-        _raise_stale(each, actor=actor, now=now)
+        _raise_stale_source(each, actor=actor, now=now)
     stale_keys = {_freshness_cause(each.source) for each in stale}
     for incident in _unresolved(IncidentKind.FRESHNESS):
-        if incident.cause_key not in stale_keys:
+        if incident.cause_key not in stale_keys and not incident.cause_key.startswith(_VIEW):
             resolve(incident, actor=actor, reason="The source is fresh again.", now=now)
+
+
+def report_stale_views(stale: Sequence[StaleView], *, actor: Actor, now: datetime) -> None:
+    """One incident per stale view version, naming the live models it hurts; it closes when the view is fresh again.
+
+    It closes too when the version is no longer served, or nothing is promised any more.
+    """
+    for each in stale:
+        _raise_stale_view(each, actor=actor, now=now)
+    stale_keys = {_view_cause(each.version) for each in stale}
+    for incident in _unresolved(IncidentKind.FRESHNESS):
+        if incident.cause_key not in stale_keys and incident.cause_key.startswith(_VIEW):
+            reason = "It keeps its promise again, or is no longer served."
+            resolve(incident, actor=actor, reason=reason, now=now)
+
+
+_VIEW = f"{IncidentKind.FRESHNESS}:view:"
+"""A source's name holds no colon, so no source's cause begins like this."""
 
 
 def _freshness_cause(source: DataSource) -> str:
     return f"{IncidentKind.FRESHNESS}:{source.name}"
 
 
-def _raise_stale(stale: StaleSource, *, actor: Actor, now: datetime) -> Incident:
+def _view_cause(version: FeatureViewVersion) -> str:
+    return f"{_VIEW}{version}"
+
+
+def _raise_stale_source(stale: StaleSource, *, actor: Actor, now: datetime) -> Incident:
     source = stale.source
-    hurt = models_fed_by(source)
-    names = ", ".join(each.name for each in hurt)
-    feeds = f"It feeds the live models {names}." if hurt else "It feeds no live model."
+    hurt = exposure.fed_by(source)
+    feeds = f"It feeds the live models {', '.join(map(str, hurt))}." if hurt else "It feeds no live model."
     return raise_incident(
         kind=IncidentKind.FRESHNESS,
         duty=Duty.PLATFORM,
-        registered_model=hurt[0] if len(hurt) == 1 else None,
+        registered_model=exposure.only_model(hurt),
         version=None,
         cause_key=_freshness_cause(source),
         title=f"Source {source.name} is stale",
@@ -56,19 +77,45 @@ def _raise_stale(stale: StaleSource, *, actor: Actor, now: datetime) -> Incident
             "newest": stale.newest.isoformat() if stale.newest else None,
             "promise_hours": stale.promise.total_seconds() / 3600,
             "age_hours": stale.age.total_seconds() / 3600 if stale.age is not None else None,
-            "live_models": [each.name for each in hurt],
+            "live_models": exposure.names(hurt),
+            "hurts": [str(each) for each in hurt],
         },
-        severity="high" if hurt else "low",
+        severity=exposure.severity(hurt),
         actor=actor,
         now=now,
         owner=source.owner,
     )
 
 
-def models_fed_by(source: DataSource) -> list[RegisteredModel]:
-    """Models whose champion consumes a feature view over ``source``, by name."""
-    champions = Alias.objects.filter(name=Alias.CHAMPION, version__service__features__view_version__sources=source)
-    return list(RegisteredModel.objects.filter(pk__in=champions.values("registered_model")).order_by("name"))
+def _raise_stale_view(stale: StaleView, *, actor: Actor, now: datetime) -> Incident:
+    version = stale.version
+    hurt = exposure.consumers([version])
+    sources = sorted(source.name for source in version.sources.all())
+    return raise_incident(
+        kind=IncidentKind.FRESHNESS,
+        duty=Duty.PLATFORM,
+        registered_model=exposure.only_model(hurt),
+        version=None,
+        cause_key=_view_cause(version),
+        title=f"Feature view {version} is stale",
+        detail=(
+            f"{stale.problem} {exposure.in_words(hurt)} Look whether its sources ({', '.join(sources)}) still deliver, "
+            "and whether its materialization runs."
+        ),
+        evidence={
+            "view": str(version),
+            "sources": sources,
+            "newest": stale.newest.isoformat() if stale.newest else None,
+            "promise_hours": stale.promise.total_seconds() / 3600,
+            "age_hours": stale.age.total_seconds() / 3600,
+            "live_models": exposure.names(hurt),
+            "hurts": [str(each) for each in hurt],
+        },
+        severity=exposure.severity(hurt),
+        actor=actor,
+        now=now,
+        owner=exposure.platform_group(hurt),
+    )
 
 
 def report_serving(found: Sequence[Serving], *, actor: Actor, now: datetime) -> None:
@@ -147,14 +194,8 @@ def _raise_dead(kind: str, jobs: Sequence[Job], *, actor: Actor, now: datetime) 
         severity="high",
         actor=actor,
         now=now,
-        owner=_platform_group(),
+        owner=exposure.platform_group(),
     )
-
-
-def _platform_group() -> Group | None:
-    """The platform group when all models share one; None when there are several (then each of them may act)."""
-    groups = list(Group.objects.filter(pk__in=RegisteredModel.objects.values("platform"))[:2])
-    return groups[0] if len(groups) == 1 else None
 
 
 def report_failed_training(run: TrainingRun, *, actor: Actor, now: datetime) -> Incident:

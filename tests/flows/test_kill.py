@@ -1,7 +1,7 @@
-"""kill -9 in the middle of a training run, a gate run and a rollout's look: finished once, in time, without a hand.
+"""kill -9 in the middle of a training run, a gate run, a rollout's look and a materialization: finished once, in time.
 
 A real ``manage.py worker`` does the real work under the project's own settings (``tests/jobs/test_kill.py`` kills more
-kinds of processes in more situations, with a probe for work). Six of the twelve pairs of work and victim run by
+kinds of processes in more situations, with a probe for work). Seven of the sixteen pairs of work and victim run by
 default, so that each work and each victim is among them; ``GATEHOUSE_TEST_ALL_KILLS=1`` runs all.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from django.conf import settings
 from django.db import connection, models
@@ -25,7 +26,9 @@ from django.db.models import Count
 from audit import clock
 from audit.models import Event
 from engines import scoring
-from features.models import Dataset
+from features import online
+from features.materialize import due_slots
+from features.models import Dataset, FeatureViewVersion, Materialization
 from gates.models import CheckResult, GateRun
 from jobs.models import Job, JobState
 from jobs.run import enqueue
@@ -34,6 +37,7 @@ from registry.models import Alias, ModelVersion, TrainingRun
 from rollout import actions, routing, scorers
 from rollout.models import AnalysisRun, Measurement, Rollout, RolloutState, Route
 from tests.builders import NOON, ROBOT
+from tests.features import store
 from tests.gates import rows
 from tests.gates import world as gates_world
 from tests.jobs.cluster import PROMISE, SHORT_LIMITS, RunningWorker, below, is_alive, running_worker, wait_for
@@ -183,16 +187,23 @@ def prepare_look() -> datetime:
 @contextmanager
 def stepping(worker: RunningWorker) -> Iterator[Job]:
     """The look is taken, and the worker's transaction waits for the row of the rollout, which is locked here."""
-    holder = connection.copy()
-    holder.set_autocommit(False)
-    try:
-        with holder.cursor() as cursor:
-            cursor.execute("SELECT pg_backend_pid() FROM rollout_rollout WHERE state = 'shadow' FOR UPDATE")
-            (mine,) = cursor.fetchone()
+    with held("rollout_rollout WHERE state = 'shadow'") as mine:
         enqueue("rollout.reconcile", key="a look is due")
         job = taken("rollout.look")
         wait_for(lambda: somebody_waits_for(mine), "the look is to be written down", within=60)
         yield job
+
+
+@contextmanager
+def held(rows: str) -> Iterator[int]:
+    """The process number of a connection that keeps a lock on these rows."""
+    holder = connection.copy()
+    holder.set_autocommit(False)
+    try:
+        with holder.cursor() as cursor:
+            cursor.execute(f"SELECT pg_backend_pid() FROM {rows} FOR UPDATE")
+            (mine,) = cursor.fetchone()
+        yield mine
     finally:
         holder.close()
 
@@ -211,12 +222,44 @@ def check_look() -> None:
     assert (rollout.state, rollout.step, route.step, route.share) == (RolloutState.CANARY, 1, 1, 0.1)
 
 
+# ---------------------------------------------------------------------- a materialization
+
+
+def prepare_materialization() -> datetime:
+    """Two views, of which one has values that a killed run wrote to the store without putting itself on record."""
+    origin = store.source([store.reading(hour, temp=float(hour), origin=f"A{hour}") for hour in range(3)])
+    first, second = (store.published(origin, name=name) for name in ("weather", "wind"))
+    online.keep([slot.compute().records for slot in due_slots(now=store.at(1))][:1])
+    assert [first.view.name, second.view.name] == ["weather", "wind"]
+    return store.at(4)
+
+
+@contextmanager
+def materializing(worker: RunningWorker) -> Iterator[Job]:
+    """Everything is computed, and the worker's transaction waits for a version, which is locked here."""
+    second = FeatureViewVersion.objects.get(view__name="wind").pk
+    with held(f"features_featureviewversion WHERE id = {second}") as mine:
+        enqueue("features.materialize_due", key="values are due")
+        job = taken("features.materialize_due")
+        wait_for(lambda: somebody_waits_for(mine), "the values are to be written", within=60)
+        yield job
+
+
+def check_materialization() -> None:
+    runs = {str(run.view_version): run.rows for run in Materialization.objects.all()}
+    assert runs == {"weather@1": 3, "wind@1": 3}
+    keys = pa.table({"origin": ["A0", "A1", "A2"], "carrier": ["UA"] * 3})
+    served = online.read(store.service("weather.temp", "wind.temp"), keys, now=store.at(4))
+    assert served.to_pydict() == {"weather__temp": [0.0, 1.0, 2.0], "wind__temp": [0.0, 1.0, 2.0]}
+
+
 # ---------------------------------------------------------------------- the kills
 
 WORKS = {
     "training run": RealWork(prepare_training, training, check_training),
     "gate run": RealWork(prepare_gates, judging, check_gates),
     "rollout step": RealWork(prepare_look, stepping, check_look),
+    "materialization": RealWork(prepare_materialization, materializing, check_materialization),
 }
 FIRST = [
     ("training run", "busy worker"),
@@ -225,6 +268,7 @@ FIRST = [
     ("training run", "main process"),
     ("gate run", "sentinel"),
     ("rollout step", "idle worker"),
+    ("materialization", "busy worker"),
 ]
 CHOSEN = list(product(WORKS, VICTIMS)) if os.environ.get("GATEHOUSE_TEST_ALL_KILLS") else FIRST
 

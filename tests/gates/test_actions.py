@@ -30,7 +30,7 @@ def test_adopt_policy__from_a_template__is_numbered_and_recorded() -> None:
     policy = adopt(template="standard", overrides={"checks": {"fairness": {"by": "origin"}}}, actor=alice_)
 
     assert policy.number == 1
-    assert policy.document["template"] == "standard@1"
+    assert policy.document["template"] == "standard@2"
     assert policy.created_by == alice_
     assert Event.objects.get(name="policy.adopted").reason == "Because."
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from audit import clock
 from audit.models import Event
 from engines import scoring
-from features.models import Dataset
+from features.models import ConsistencyCheck, Dataset, FeatureView, FeatureViewVersion
 from gates import actions
 from gates.evaluation import evaluate
 from gates.models import CheckResult, GateRun
@@ -33,7 +33,8 @@ FAIRNESS = {"id": "fairness", "kind": "fairness", "by": "origin", "at_most": 0.1
 LATENCY = {"id": "latency", "kind": "latency", "p95_ms": 250, "calls": 80}
 QUALITY = {"id": "data-quality", "kind": "data_quality"}
 TRAINED = {"id": "training-data", "kind": "training_data"}
-EVERYTHING = (FLOOR, VERSUS, FAIRNESS, LATENCY, QUALITY, TRAINED, rows.CI)
+CONSISTENT = {"id": "feature-consistency", "kind": "feature_consistency"}
+EVERYTHING = (FLOOR, VERSUS, FAIRNESS, LATENCY, QUALITY, TRAINED, CONSISTENT, rows.CI)
 
 
 @pytest.fixture(autouse=True)
@@ -195,6 +196,62 @@ def test_outcomes_known_after_the_run_began__are_not_in_the_holdout() -> None:
     assert run.holdout is not None
     assert run.holdout.time_to is not None
     assert run.holdout.time_to <= world.NOW - timedelta(hours=4)
+
+
+# ---------------------------------------------------------------------- what was served of its features
+
+
+def audited(days: float, cells: int, differing: int, feature: str = "wind") -> None:
+    """An audit of the weather so many days before now."""
+    counts = {feature: {"cells": cells, "differing": differing, "late": 0}}
+    ConsistencyCheck.objects.create(
+        view_version=FeatureViewVersion.objects.get(),
+        at=world.NOW - timedelta(days=days),
+        cells=cells,
+        differing=differing,
+        features=counts,
+    )
+
+
+def test_candidate_of_an_inconsistent_feature__is_refused_until_audits_are_clean() -> None:
+    pipeline = world.build(per_day=100)
+    policy(CONSISTENT)
+    audited(2, 250, 20)
+    version = world.version(pipeline)
+    run = judge(version)
+
+    assert run.state == "failed"
+    assert "weather@1 wind 20 of 250 differ" in run.state_reason
+    audited(1, 250, 0)
+    actions.open_run(version, actor=ROBOT, reason="The store was mended.", now=world.NOW)
+    assert judge(version).state == "passed"
+
+
+def test_candidate_of_features_never_served__is_let_through_with_these_words() -> None:
+    pipeline = world.build(per_day=100)
+    policy(CONSISTENT)
+    audited(8, 250, 20)  # longer ago than the policy looks
+    audited(1, 250, 20, feature="rain")  # which it does not take
+    run = judge(world.version(pipeline))
+
+    assert run.state == "passed"
+    assert "weather@1 was served in the last 7 days" in run.results.get().message
+
+
+def test_candidate_above_a_limit_that_the_view_tolerates__passes() -> None:
+    pipeline = world.build(per_day=100)
+    FeatureView.objects.update(consistency_limit=0.1)
+    policy(CONSISTENT)
+    audited(1, 250, 20)
+
+    assert judge(world.version(pipeline)).state == "passed"
+
+
+def test_consistency_of_a_version_without_a_service__is_an_error() -> None:
+    pipeline = world.build(per_day=100)
+    policy(CONSISTENT)
+
+    assert judge(world.version(pipeline, service=None)).state == "error"
 
 
 # ---------------------------------------------------------------------- when things break

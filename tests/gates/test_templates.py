@@ -18,7 +18,7 @@ def refusals(tier: str, overrides: dict[str, Any], **fields: Any) -> dict[str, s
 def test_template__with_its_open_values_given__is_a_policy(tier: str) -> None:
     policy = from_template(tier, overrides={} if tier == "experimental" else {"checks": BY_ORIGIN})
 
-    assert policy.template == f"{tier}@1"
+    assert policy.template == f"{tier}@2"
     require_tier(policy, tier=tier)
 
 
@@ -29,7 +29,7 @@ def test_template__open_value_not_given__is_refused_by_path() -> None:
 def test_experimental__blocks_on_little() -> None:
     blocking = [check.id for check in from_template("experimental").blocking]
 
-    assert blocking == ["auc-floor", "training-data", "ci"]
+    assert blocking == ["auc-floor", "training-data", "feature-consistency", "ci"]
 
 
 def test_overrides__of_some_settings__keep_the_others() -> None:
@@ -89,6 +89,13 @@ def test_overrides__changing_a_kind__is_refused() -> None:
 
 def test_unknown_template__is_refused() -> None:
     assert "high-stakes" in refusals("strict", {})["template"]
+
+
+@pytest.mark.parametrize("tier", ["experimental", "standard", "high-stakes"])
+def test_template__of_every_tier__stops_candidates_of_inconsistent_features(tier: str) -> None:
+    policy = from_template(tier, overrides={} if tier == "experimental" else {"checks": BY_ORIGIN})
+
+    assert "feature_consistency" in [check.kind for check in policy.blocking]
 
 
 @pytest.mark.parametrize("weakened", [{"fairness": None}, {"fairness": {"by": "origin", "blocking": False}}])

@@ -88,7 +88,9 @@ def a_version(
     dataset: Dataset | None = None,
     training_run: TrainingRun | None = None,
     importance: Mapping[str, float] | None = None,
+    inputs: Sequence[str] = (),
 ) -> ModelVersion:
+    """The next version; ``inputs`` are the columns it takes (none said: all of its service)."""
     number = registered_model.versions.count() + 1
     return ModelVersion.objects.create(
         registered_model=registered_model,
@@ -101,6 +103,7 @@ def a_version(
         dataset=dataset,
         training_run=training_run,
         importance=dict(importance or {}),
+        signature={"inputs": [{"name": name, "type": "double"} for name in inputs]} if inputs else {},
         registered_at=NOON,
         content_digest=f"{number:064x}",
     )

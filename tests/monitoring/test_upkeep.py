@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from features.freshness import StaleSource
+from features.freshness import StaleSource, StaleView
 from features.models import DataSource, Entity, FeatureServiceFeature, FeatureView, FeatureViewVersion
 from jobs.models import Job, JobState
 from monitoring.actions import upkeep
@@ -132,7 +132,7 @@ def test_failed_training__pipeline_succeeds_later__closes_by_itself() -> None:
 
 
 def a_rollout(scene: Scene, **fields: Any) -> Rollout:
-    version = a_version(scene.registered_model)
+    version = a_version(scene.registered_model, service=scene.service)
     values = {"plan": {}, "salt": str(version.pk), "state": "pending", "created_at": NOON, **fields}
     rollout = Rollout.objects.create(
         endpoint=scene.endpoint,
@@ -165,3 +165,43 @@ def test_rolled_back__later_version_promoted__closes_by_itself() -> None:
     better.move("promoted", actor=ROBOT, reason="better", ended_at=NOON)
     tell(on_rollout_ended, better, now=NOON)
     assert Incident.objects.get().state == "resolved"
+
+
+def stale_view(version: FeatureViewVersion, hours: int = 5) -> StaleView:
+    age = timedelta(hours=hours)
+    return StaleView(version, NOON - age, timedelta(hours=3), age, f"Its newest value is {hours} h old.")
+
+
+def test_stale_view__hurts_champion_and_candidate__names_both_and_goes_to_platform() -> None:
+    scene, source = live(dataset=False), weather()
+    fed(scene, source)
+    a_rollout(scene)
+    version = FeatureViewVersion.objects.get()
+    upkeep.report_stale_views([stale_view(version)], actor=ROBOT, now=NOON)
+    incident = Incident.objects.get()
+    assert (incident.kind, incident.duty, incident.severity) == ("freshness", "platform", "high")
+    assert incident.owner == scene.registered_model.platform
+    assert incident.title == "Feature view weather@1 is stale"
+    assert incident.evidence["hurts"] == ["late-arrival v1 (champion)", "late-arrival v2 (shadow)"]
+    assert (incident.evidence["promise_hours"], incident.evidence["age_hours"]) == (3, 5)
+
+
+def test_stale_view__and_its_source__are_two_incidents_that_close_each_with_its_own_cause() -> None:
+    scene, source = live(dataset=False), weather()
+    fed(scene, source)
+    version = FeatureViewVersion.objects.get()
+    upkeep.report_stale_views([stale_view(version)], actor=ROBOT, now=NOON)
+    report(stale(source))
+    assert Incident.objects.filter(state="open").count() == 2
+    report()
+    assert Incident.objects.get(state="open").evidence["view"] == "weather@1"
+    upkeep.report_stale_views([], actor=ROBOT, now=NOON)
+    assert not Incident.objects.filter(state="open").exists()
+
+
+def test_stale_source__hurts_a_candidate_too__names_it() -> None:
+    scene, source = live(dataset=False), weather()
+    fed(scene, source)
+    a_rollout(scene)
+    report(stale(source))
+    assert "late-arrival v1 (champion), late-arrival v2 (shadow)" in Incident.objects.get().detail

@@ -172,6 +172,26 @@ def test_serve__no_requests__gives_no_answers() -> None:
     assert len(serve(life.requests(5, at=NOON, seed=1).slice(0, 0))) == 0
 
 
+def test_serve__what_the_service_asks_and_the_model_does_not_take__is_logged_for_the_audit() -> None:
+    life.service("x1", ["x1", "x2"], builders.registered_model())  # the champion's, which takes one of both
+    life.begin()
+    asked = life.requests(5, at=NOON, seed=1)
+    serve(asked)
+    log = logged().sort_by("at")
+    assert log["request:x2"].to_pylist() == asked["x2"].to_pylist()
+    assert "request:x1" not in log.column_names
+
+
+def test_serve__in_a_rollout__the_log_says_which_rows_the_candidate_was_given() -> None:
+    story = life.begin()
+    serve(life.requests(3, at=NOON, seed=1))
+    story.candidate()
+    serve(life.requests(4, at=NOON, seed=2))
+    serve(life.requests(5, at=NOON, seed=3).drop_columns(["x2"]))
+    given = logged().sort_by("request_id")[prediction_log.CANDIDATE_GIVEN].to_pylist()
+    assert given == [None] * 3 + [True] * 4 + [None] * 5
+
+
 def test_line__within_half_a_second__is_not_read_again() -> None:
     story = life.begin()
     first = routing.line(life.ENDPOINT)
