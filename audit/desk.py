@@ -28,7 +28,12 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display as unfold_display
 from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminSelectMultipleWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from audit import clock
 from audit.errors import InvalidInput
@@ -37,7 +42,9 @@ from audit.pages import admin_url, badge
 
 __all__ = [
     "AdminPasswordChangeForm",
+    "Answer",
     "Choice",
+    "CodeText",
     "Decision",
     "Desk",
     "Lines",
@@ -47,6 +54,7 @@ __all__ = [
     "Number",
     "ReasonForm",
     "RowChoice",
+    "RowChoices",
     "Rows",
     "ShortText",
     "StateFilter",
@@ -75,10 +83,12 @@ def _field(factory: Callable[..., forms.Field], widget: Callable[..., forms.Widg
 
 
 LongText = _field(forms.CharField, partial(UnfoldAdminTextareaWidget, attrs={"rows": 4}))
+CodeText = _field(forms.CharField, partial(UnfoldAdminTextareaWidget, attrs={"rows": 18, "class": "gh-mono"}))
 ShortText = _field(forms.CharField, UnfoldAdminTextInputWidget)
 Number = _field(forms.FloatField, UnfoldAdminTextInputWidget)
 Choice = _field(forms.ChoiceField, UnfoldAdminSelectWidget)
 RowChoice = _field(forms.ModelChoiceField, UnfoldAdminSelectWidget)
+RowChoices = _field(forms.ModelMultipleChoiceField, partial(UnfoldAdminSelectMultipleWidget, attrs={"size": 8}))
 
 
 class ReasonForm(forms.Form):
@@ -101,7 +111,8 @@ class Decision:
     """A button of a desk: ``carry_out(subject, actor=…, now=…, **form)`` is a verb of the app's actions.
 
     ``offered`` says whether the button is shown to a user for a row (None for a button of the list); it grants nothing.
-    ``consequence`` is the sentence above the form that says what will happen.
+    ``consequence`` is the sentence above the form that says what will happen. ``reads`` adds tables to those above the
+    form (``Desk.evidence``): what only a higher app knows, and what depends on who reads it.
     """
 
     name: str
@@ -113,6 +124,15 @@ class Decision:
     variant: str = ""
     icon: str = "gavel"
     for_list: bool = False
+    reads: Callable[[Any, User], Iterable[Lines]] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a decision's verb may return: what to say, and the record whose page is shown next."""
+
+    said: str
+    row: Model
 
 
 @dataclass(frozen=True)
@@ -323,9 +343,14 @@ class Desk(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         subject = self._subject(request, object_id)
         user, back = signed_in(request), self._page_of(subject)
         form = decision.form(subject, user, request.POST or None)
-        if request.method == "POST" and form.is_valid() and self._carried_out(request, decision, subject, form):
+        if (
+            request.method == "POST"
+            and form.is_valid()
+            and (done := self._carried_out(request, decision, subject, form))
+        ):
             is_gone = subject is not None and subject.pk is None
-            return HttpResponseRedirect(self._page_of(None) if is_gone else back)
+            next_page = self._page_of(done.row) if isinstance(done, Answer) else back
+            return HttpResponseRedirect(self._page_of(None) if is_gone else next_page)
         if request.method != "POST" and not decision.offered(subject, user):
             messages.warning(request, f"“{decision.label}” is not open to you for this record in its present state.")
             return HttpResponseRedirect(back)
@@ -337,14 +362,17 @@ class Desk(ModelAdmin):  # type: ignore[misc]  # unfold has no types
             "decision": decision,
             "subject": subject,
             "is_stateful": isinstance(subject, Stateful),
-            "lines": list(self.evidence(subject, decision)) if subject is not None else [],
+            "lines": self._read_first(subject, decision, user) if subject is not None else [],
             "form": form,
             "back": back,
         }
         status = 422 if form.errors else 200
         return TemplateResponse(request, "admin/desk/decide.html", context, status=status)
 
-    def _carried_out(self, request: HttpRequest, decision: Decision, subject: Any, form: ReasonForm) -> bool:
+    def _read_first(self, subject: Any, decision: Decision, user: User) -> list[Lines]:
+        return [*self.evidence(subject, decision), *(decision.reads(subject, user) if decision.reads else ())]
+
+    def _carried_out(self, request: HttpRequest, decision: Decision, subject: Any, form: ReasonForm) -> Answer | bool:
         """Call the verb; False when it found a field wrong, which the form then shows."""
         arguments = {**form.cleaned_data, "actor": signed_in(request), "now": clock.now()}
         try:
@@ -353,8 +381,9 @@ class Desk(ModelAdmin):  # type: ignore[misc]  # unfold has no types
             for name, texts in refusal.errors.items():
                 form.add_error(name if name in form.fields else None, texts)
             return False
-        messages.success(request, answer if isinstance(answer, str) else f"Done and recorded: {decision.label}.")
-        return True
+        said = answer.said if isinstance(answer, Answer) else answer
+        messages.success(request, said if isinstance(said, str) else f"Done and recorded: {decision.label}.")
+        return answer if isinstance(answer, Answer) else True
 
     def _subject(self, request: HttpRequest, object_id: str | None) -> Any:
         if object_id is None:

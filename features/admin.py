@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.auth.models import User
-from django.db.models import QuerySet
+from django.contrib.auth.models import Group, User
+from django.db.models import Max, QuerySet
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from audit.desk import Decision, Desk, Lines, Link, LongText, Number, ReasonForm, StateFilter, display, mono
-from features import actions
+from audit.desk import Answer, Decision, Desk, Lines, Link, LongText, Number, ReasonForm, StateFilter, display, mono
+from audit.trail import Actor
+from features import actions, reading
+from features.actions.editing import edit_view
+from features.actions.promises import promise
+from features.definitions import ViewDefinition
+from features.forms import DeprecateForm, PromiseForm, VersionForm, ViewForm
 from features.models import (
     ConsistencyCheck,
     Dataset,
@@ -22,8 +28,10 @@ from features.models import (
     FeatureView,
     FeatureViewVersion,
     Materialization,
+    OnDemandTransform,
     ViewState,
 )
+from features.reviewed import review_of, said_of
 
 
 def _owns(row: Any, user: User) -> bool:
@@ -32,6 +40,45 @@ def _owns(row: Any, user: User) -> bool:
 
 def _owns_view(version: FeatureViewVersion, user: User) -> bool:
     return user.groups.filter(pk=version.view.owner_id).exists()
+
+
+def _in_a_group(row: Any, user: User) -> bool:
+    return user.groups.exists()
+
+
+def _new_view(*, name: str, entity: Entity, owner: Group, actor: Actor, now: datetime, **meaning: Any) -> Answer:
+    definition = ViewDefinition(name=name, entity=entity.name, owner=owner.name, **meaning)
+    version = edit_view(definition, actor=actor, now=now)
+    return Answer(f"{version} is a draft. Read what it means below, then publish it.", version)
+
+
+def _new_version(subject: FeatureView | FeatureViewVersion, *, actor: Actor, now: datetime, **meaning: Any) -> Answer:
+    """The view's version with this meaning: a new draft, or the one that there is."""
+    view = subject if isinstance(subject, FeatureView) else subject.view
+    newest = view.versions.aggregate(newest=Max("number"))["newest"] or 0
+    definition = ViewDefinition(name=view.name, entity=view.entity.name, owner=view.owner.name, **meaning)
+    version = edit_view(definition, actor=actor, now=now)
+    if version.number <= newest:
+        return Answer(f"No new version: {version} means exactly this.", version)
+    return Answer(f"{version} is a draft. Read what it changes below, then publish it.", version)
+
+
+def _review_lines(version: FeatureViewVersion) -> list[Lines]:
+    """What the plan found when the version was applied."""
+    review = review_of(version)
+    if review is None:
+        return [Lines("What the review found", [], note="It was applied without a review.")]
+    rows = [("In short", review.headline)]
+    rows += [
+        (each.name, "\n".join([f"{each.differing} of {each.cells} cells differ", *each.examples]))
+        for each in review.features
+        if each.differing
+    ]
+    rows += [(label, ", ".join(names)) for label, names in (("New", review.added), ("Gone", review.removed)) if names]
+    rows += [("Engines", review.engines)] if review.engines else []
+    alike = [(each.feature, said_of(each)) for each in review.look_alikes]
+    note = "Ask the owners before you publish: one of the two may be enough."
+    return [Lines("What it changes in values", rows), *([Lines("Look-alikes", alike, note=note)] if alike else [])]
 
 
 class EntityForm(ReasonForm):
@@ -81,6 +128,7 @@ class SourceForm(ReasonForm):
 
 @admin.register(DataSource)
 class DataSourceDesk(Desk):
+    portal = "portal:data-source"
     list_display = ("name", "description", "promise", "owner")
     list_select_related = ("owner",)
     list_filter = ("owner",)
@@ -101,16 +149,55 @@ class DataSourceDesk(Desk):
     def promise(self, source: DataSource) -> str:
         return str(source.freshness) if source.freshness else "no promise"
 
+    def portal_arguments(self, subject: DataSource) -> list[Any]:
+        return [subject.name]
+
     def links(self, subject: DataSource, user: User) -> Iterable[Link]:
         return [Link("Read by", list(subject.view_versions.select_related("view")))]
 
 
 @admin.register(FeatureView)
 class FeatureViewDesk(Desk):
+    portal = "portal:feature-view"
     list_display = ("name", "entity", "newest", "owner", "description")
     list_select_related = ("entity", "owner")
     list_filter = ("entity", "owner")
     search_fields = ("name", "description")
+    decisions = (
+        Decision(
+            name="define",
+            label="New view",
+            consequence="A draft of its first version: nothing is served before somebody publishes it.",
+            carry_out=_new_view,
+            offered=_in_a_group,
+            form=ViewForm,
+            variant="primary",
+            icon="add",
+            for_list=True,
+        ),
+        Decision(
+            name="revise",
+            label="New version",
+            consequence="What you write becomes a draft beside the present versions, which go on as before.",
+            carry_out=_new_version,
+            offered=_owns,
+            form=VersionForm,
+            variant="primary",
+            icon="edit",
+        ),
+        Decision(
+            name="promise",
+            label="Change the promise",
+            consequence="The view is judged by this from now on: a breach is an incident of the platform group.",
+            carry_out=promise,
+            offered=_owns,
+            form=PromiseForm,
+            icon="handshake",
+        ),
+    )
+
+    def portal_arguments(self, subject: FeatureView) -> list[Any]:
+        return [subject.name]
 
     def get_queryset(self, request: Any) -> QuerySet[Any]:
         return super().get_queryset(request).prefetch_related("versions")
@@ -126,11 +213,12 @@ class FeatureViewDesk(Desk):
 
 @admin.register(FeatureViewVersion)
 class FeatureViewVersionDesk(Desk):
+    portal = "portal:feature-view-version"
     list_display = ("__str__", "state_badge", "why", "names", "owner")
     list_select_related = ("view__owner",)
     list_filter = (StateFilter, ("view", admin.RelatedOnlyFieldListFilter))
     search_fields = ("view__name", "expression")
-    decisions = (
+    decisions: ClassVar[tuple[Decision, ...]] = (
         Decision(
             name="publish",
             label="Publish",
@@ -146,6 +234,7 @@ class FeatureViewVersionDesk(Desk):
             consequence="No new service pins this version any more; those that pin it are served as before.",
             carry_out=actions.deprecate,
             offered=lambda version, user: version.may_become(ViewState.DEPRECATED) and _owns_view(version, user),
+            form=DeprecateForm,
             icon="hourglass_bottom",
         ),
         Decision(
@@ -157,7 +246,19 @@ class FeatureViewVersionDesk(Desk):
             variant="danger",
             icon="delete_forever",
         ),
+        Decision(
+            name="revise",
+            label="New version from this",
+            consequence="What you write becomes a draft beside the present versions, which go on as before.",
+            carry_out=_new_version,
+            offered=_owns_view,
+            form=VersionForm,
+            icon="edit",
+        ),
     )
+
+    def portal_arguments(self, subject: FeatureViewVersion) -> list[Any]:
+        return [subject.view.name, subject.number]
 
     @display(description="features")
     def names(self, version: FeatureViewVersion) -> str:
@@ -177,27 +278,56 @@ class FeatureViewVersionDesk(Desk):
             Link("Consistency checks", list(subject.consistency_checks.select_related("view_version__view")[:5])),
         ]
 
+    def lines(self, subject: FeatureViewVersion) -> Iterable[Lines]:
+        return self._review(subject) if subject.state == ViewState.DRAFT else [self._meaning(subject)]
+
     def evidence(self, subject: FeatureViewVersion, decision: Decision) -> Iterable[Lines]:
-        facts = (
-            ("Features", ", ".join(subject.feature_names)),
-            ("Sources", ", ".join(source.name for source in subject.sources.all())),
-            ("Lives", str(subject.ttl or "for ever")),
-            ("Materialized every", str(subject.cadence or "—")),
-            ("Expression", subject.expression),
+        pinning = FeatureService.objects.filter(features__view_version=subject, retired_at=None).distinct()
+        pinned = Lines("Pinned by", [(str(each), each.description) for each in pinning])
+        if decision.name == "publish":
+            return [*self._review(subject), pinned]
+        return [self._meaning(subject), pinned]
+
+    def _review(self, subject: FeatureViewVersion) -> list[Lines]:
+        """What somebody reads before publishing: the meaning, what it changes, what it changes in values."""
+        return [self._meaning(subject), *self._changes(subject), *_review_lines(subject)]
+
+    def _meaning(self, subject: FeatureViewVersion) -> Lines:
+        text = _definition(subject)
+        expression = format_html('<pre class="gh-code">{}</pre>', text.expression)
+        return Lines(
+            "What it means", [*text.settings, ("features", "\n".join(text.features)), ("expression", expression)]
         )
-        pinning = FeatureService.objects.filter(features__view_version=subject).distinct()
-        return [Lines("What it means", facts), Lines("Pinned by", [(str(each), each.description) for each in pinning])]
+
+    def _changes(self, subject: FeatureViewVersion) -> list[Lines]:
+        before = subject.view.versions.filter(number__lt=subject.number).order_by("-number").first()
+        if before is None:
+            return []
+        changed = reading.changes(_definition(before), _definition(subject))
+        rows = format_html_join(
+            "", '<span class="{}">{} {}\n</span>', ((each.tone, each.mark, each.text) for each in changed)
+        )
+        shown = format_html('<pre class="gh-diff">{}</pre>', rows) if changed else "The text reads the same."
+        return [Lines("What changes", [(f"since @{before.number}", shown)])]
+
+
+def _definition(version: FeatureViewVersion) -> reading.Definition:
+    return reading.definition(version, [source.name for source in version.sources.all()])
 
 
 @admin.register(FeatureService)
 class FeatureServiceDesk(Desk):
-    list_display = ("__str__", "size", "owner", "description", "created_at")
+    portal = "portal:feature-service"
+    list_display = ("__str__", "size", "owner", "description", "created_at", "retired_at")
     list_select_related = ("owner",)
     list_filter = ("owner",)
     search_fields = ("name", "description")
 
     def get_queryset(self, request: Any) -> QuerySet[Any]:
         return super().get_queryset(request).prefetch_related("features")
+
+    def portal_arguments(self, subject: FeatureService) -> list[Any]:
+        return [subject.name, subject.number]
 
     @display(description="features")
     def size(self, service: FeatureService) -> str:
@@ -206,11 +336,34 @@ class FeatureServiceDesk(Desk):
     def lines(self, subject: FeatureService) -> Iterable[Lines]:
         rows = [(each.column, str(each.view_version)) for each in subject.pinned()]
         request = [(name, "comes with the request") for name in subject.request_features]
-        return [Lines("The vector, in order", [*request, *rows])]
+        computed = [(name, str(each)) for each in subject.transforms.all() for name in each.columns]
+        return [Lines("The vector, in order", [*request, *rows, *computed])]
 
     def links(self, subject: FeatureService, user: User) -> Iterable[Link]:
         versions = FeatureViewVersion.objects.filter(used_in__service=subject).select_related("view").distinct()
-        return [Link("Pins", list(versions)), Link("Datasets", list(subject.datasets.select_related("service")[:10]))]
+        return [
+            Link("Pins", list(versions)),
+            Link("Transforms", list(subject.transforms.all())),
+            Link("Datasets", list(subject.datasets.select_related("service")[:10])),
+        ]
+
+
+@admin.register(OnDemandTransform)
+class OnDemandTransformDesk(Desk):
+    list_display = ("__str__", "names", "owner", "description", "created_at")
+    list_select_related = ("owner",)
+    list_filter = ("owner",)
+    search_fields = ("name", "description", "code")
+
+    @display(description="features")
+    def names(self, transform: OnDemandTransform) -> str:
+        return ", ".join(each["name"] for each in transform.features)
+
+    def lines(self, subject: OnDemandTransform) -> Iterable[Lines]:
+        return [Lines("The function", [("code", format_html('<pre class="gh-code">{}</pre>', subject.code))])]
+
+    def links(self, subject: OnDemandTransform, user: User) -> Iterable[Link]:
+        return [Link("Used in", list(subject.used_in.all()))]
 
 
 @admin.register(Materialization)

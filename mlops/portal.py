@@ -26,7 +26,7 @@ from audit.errors import InvalidInput
 from audit.models import Event
 from gates.models import CheckResult, GateRun
 from jobs.models import Heartbeat, Job, JobState
-from mlops import charts
+from mlops import charts, portal_features
 from mlops.scorecard import scorecard
 from mlops.sight import causes, effects, visible_events
 from mlops.waiting import waiting_for
@@ -360,6 +360,7 @@ urlpatterns = [
     path("incidents/<int:pk>/<str:verb>/", incident_verb, name="incident-verb"),
     path("rethinks/<int:pk>/", rethink_page, name="rethink"),
     path("rethinks/<int:pk>/<str:verb>/", rethink_verb, name="rethink-verb"),
+    *portal_features.urlpatterns,
     path("events/", events_page, name="events"),
     path("events/<int:pk>/", event_page, name="event"),
     path("delivery/", delivery_page, name="delivery"),

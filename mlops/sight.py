@@ -23,6 +23,12 @@ PAGES = {
     "monitoring.rethink": "portal:rethink",
 }
 VERSION = re.compile(r"(?P<name>[a-z0-9_-]+) v(?P<number>\d+)")
+NUMBERED = {
+    "features.featureviewversion": "portal:feature-view-version",
+    "features.featureservice": "portal:feature-service",
+}
+NAMED = {"features.featureview": "portal:feature-view", "features.datasource": "portal:data-source"}
+PINNED = re.compile(r"(?P<name>[a-z0-9_-]+)@(?P<number>\d+)")
 
 
 def visible_events(user: User, among: QuerySet[Any] | None = None) -> QuerySet[Any]:
@@ -70,4 +76,8 @@ def subject_url(event: Event) -> str | None:
         return reverse("portal:model", args=[event.registered_model])
     if event.subject_type == "registry.modelversion" and (label := VERSION.fullmatch(event.subject_label)):
         return reverse("portal:version", args=[label["name"], label["number"]])
+    if event.subject_type in NAMED:
+        return reverse(NAMED[event.subject_type], args=[event.subject_label])
+    if event.subject_type in NUMBERED and (label := PINNED.fullmatch(event.subject_label)):
+        return reverse(NUMBERED[event.subject_type], args=[label["name"], label["number"]])
     return None

@@ -24,6 +24,7 @@ GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("Feature views", "features_featureview", "table_view"),
         ("View versions", "features_featureviewversion", "history"),
         ("Feature services", "features_featureservice", "view_column"),
+        ("On-demand transforms", "features_ondemandtransform", "function"),
         ("Datasets", "features_dataset", "dataset"),
         ("Materializations", "features_materialization", "sync"),
         ("Consistency checks", "features_consistencycheck", "rule"),

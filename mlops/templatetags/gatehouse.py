@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 from django import template
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString, mark_safe
 
 from audit.models import Event
 from audit.pages import badge
@@ -56,3 +58,40 @@ def duration(value: timedelta | None) -> str:
         if abs(seconds) >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.1f} seconds"
+
+
+@register.filter
+def rate(value: float | None) -> str:
+    """A measured share as per cent, with a digit where it is small; a dash when there is none."""
+    if value is None:
+        return "—"
+    if 0 < value < 0.001:
+        return "< 0.1 %"
+    digits = 1 if 0 < value < 0.1 or 0.9 < value < 1 else 0
+    shown = f"{value:.{digits}%}"
+    # what is nearly all is not all
+    return "> 99.9 %" if value < 1 and shown == "100.0%" else shown.replace("%", " %")
+
+
+@register.filter
+def quantile(value: Any) -> str:
+    """A quantile: four significant digits of a number, the day of a time."""
+    return str(value)[:10] if isinstance(value, str) else number(value)
+
+
+@register.filter
+def brief(value: timedelta | None) -> str:
+    """A length of time for a narrow column: ``20 h``; a dash when there is none."""
+    if value is None:
+        return "—"
+    seconds = value.total_seconds()
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.0f} s"
+
+
+@register.filter
+def breakable(name: str) -> SafeString:
+    """A long name of a machine, which may break after each underscore."""
+    return format_html_join(mark_safe("_<wbr>"), "{}", ((part,) for part in str(name).split("_")))

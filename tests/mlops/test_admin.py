@@ -32,7 +32,7 @@ from tests.mlops.world import World
 pytestmark = pytest.mark.django_db
 
 SHARED = {
-    "entity", "data_source", "feature_view", "view_version", "service", "dataset", "materialization",
+    "entity", "data_source", "feature_view", "view_version", "service", "transform", "dataset", "materialization",
     "consistency_check", "job", "due", "heartbeat",
 }  # fmt: skip
 """Rows that belong to no model: everybody who works here sees them."""
@@ -167,14 +167,16 @@ def test_pages__auditor__see_every_team(world: World, other: World) -> None:
 
 VALUES = {
     "approach": "Another approach.", "reason": "For a test.", "window": "expanding", "title": "T", "description": "D",
-    "tier": "standard", "name": "new-model", "task": "regression", "days": "30", "hours": "12",
+    "tier": "standard", "name": "new-model", "task": "regression", "days": "30", "hours": "12", "percent": "1",
+    "expression": "SELECT 1 AS x", "features": "x", "event_timestamp": "at", "known_at": "at", "freshness": "6h",
 }  # fmt: skip
 
 
 def values_for(row: Model | None, world: World, user: User) -> dict[str, Any]:
     model = world.registered_model
     owners = {"data_science": model.data_science_id, "platform": model.platform_id, "product": model.product_id}
-    return {**VALUES, **owners, "registered_model": model.pk, "user": user.pk}
+    source = world["data_source"].pk
+    return {**VALUES, **owners, "registered_model": model.pk, "user": user.pk, "sources": [source]}
 
 
 def all_decisions(world: World) -> Iterator[tuple[Desk, Any, Model]]:

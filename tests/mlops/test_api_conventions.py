@@ -34,7 +34,7 @@ def _address(pattern: URLPattern, world: World, kinds: dict[str, Any]) -> str:
     name, given = str(pattern.name), dict(kinds)
     if name in ("predict", "outcomes"):
         given["name"] = world["endpoint"].name
-    if name == "features-online":
+    if name in ("features-online", "features-service-retire"):
         given["name"] = world["service"].name
     given["pk"] = _pk(name, world)
     wanted = pattern.pattern.converters
@@ -46,10 +46,12 @@ def _pk(name: str, world: World) -> int:
     return int(world[ROWS[kind]].pk) if kind in ROWS else 0
 
 
+SHARED = {"features-plan", "features-apply", "push"}
+"""What is nobody's until its body says whose."""
 LISTS = {"models", "incidents", "events"}
 POSTS = {
     "rollout-pause", "rollout-resume", "rollout-abort", "predict", "outcomes", "incident-acknowledge",
-    "incident-resolve", "features-online",
+    "incident-resolve", "features-online", "features-service-retire", *SHARED,
 }  # fmt: skip
 
 
@@ -77,6 +79,8 @@ def test_every_address__of_another_teams_things__is_not_there() -> None:
         response = ask(dana, name, address)
         if name in LISTS:
             assert "search-arrival" not in response.content.decode(), address
+        elif name in SHARED:
+            assert problem(response)[0] == 422, address
         else:
             assert problem(response)[0] == 404, address
 

@@ -50,6 +50,10 @@ def pages(world: World) -> dict[str, str]:
         "incident": [world["incident"].pk],
         "rethink": [world["rethink"].pk],
         "event": [world["event"].pk],
+        "feature-view": [world["feature_view"].name],
+        "feature-view-version": [world["feature_view"].name, world["view_version"].number],
+        "feature-service": [world["service"].name, world["service"].number],
+        "data-source": [world["data_source"].name],
     }
     names = [each.name for each in portal.urlpatterns if each.name and not each.name.endswith("-verb")]
     return {each: reverse(f"portal:{each}", args=arguments.get(each)) for each in names if each != "logout"}

@@ -26,6 +26,7 @@ from features.models import (
     FeatureView,
     FeatureViewVersion,
     Materialization,
+    OnDemandTransform,
 )
 from gates import actions as gates
 from gates.judge import Judgement
@@ -123,6 +124,17 @@ def _features(world: World) -> None:
     for position, name in enumerate(FEATURES):
         FeatureServiceFeature.objects.create(service=service, view_version=version, feature=name, position=position)
     features.publish(version, actor=world.scientist, reason="Reviewed.", now=NOON)
+    transform = OnDemandTransform.objects.create(
+        name=f"{team}_ratio",
+        number=1,
+        owner=science,
+        code="def ratio(hour):\n    return hour / 24\n",
+        inputs=["hour"],
+        features=[{"name": "ratio", "dtype": "float64", "description": "Share of the day."}],
+        content_hash=team.ljust(64, "1")[:64],
+        created_at=NOON,
+    )
+    service.transforms.add(transform)
     dataset = Dataset.objects.create(
         service=service,
         purpose="training",
@@ -143,6 +155,7 @@ def _features(world: World) -> None:
         "feature_view": view,
         "view_version": version,
         "service": service,
+        "transform": transform,
         "dataset": dataset,
         "materialization": Materialization.objects.create(view_version=version, up_to=NOON, rows=3, newest=NOON),
         "consistency_check": ConsistencyCheck.objects.create(view_version=version, at=NOON, cells=300, differing=0),

@@ -27,7 +27,8 @@ TOLD = (
     "model_version.registered", "gate_run.passed", "gate_run.failed", "gate_run.inconclusive", "gate_run.error",
     "rollout.shadow", "rollout.canary", "rollout.promoted", "rollout.rolled_back", "rollout.held", "drift.confirmed",
     "decay.confirmed", "retraining.started", "retraining.promoted", "retraining.refused", "retraining.failed",
-    "incident.opened", "incident.resolved", "rethink.proposed", "training_run.failed",
+    "incident.opened", "incident.resolved", "rethink.proposed", "training_run.failed", "consistency.breached",
+    "feature_service.retired",
 )  # fmt: skip
 
 

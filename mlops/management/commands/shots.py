@@ -13,6 +13,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.error import URLError
@@ -21,11 +22,12 @@ from urllib.request import urlopen
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import BaseCommand, CommandError
-from django.db.models import QuerySet
+from django.db.models import Count, Max, QuerySet
 from django.urls import reverse
 
 from audit import clock
 from audit.models import Event
+from features.models import FeatureService, FeatureView, FeatureViewVersion, Materialization
 from gates.models import GateRun
 from mlops.demo.people import LOGINS, PASSWORD
 from monitoring.models import Incident, Rethink
@@ -124,12 +126,31 @@ def pages() -> Iterator[Shot]:
     for name, user, page, rows in _records(model):
         if row := rows.order_by("-id").first():
             yield Shot(name, user, reverse(page, args=[row.pk]))
+    yield from _features()
     yield Shot("delivery", "paula", reverse("portal:delivery"))
     yield Shot("system", "pete", reverse("portal:system"))
     yield Shot("admin-index", "paula", reverse("admin:index"))
     yield Shot("admin-rollouts", "dana", reverse("admin:rollout_rollout_changelist"))
     yield Shot("admin-events", "audrey", reverse("admin:audit_event_changelist"))
     yield from _admin_records(model)
+
+
+def _features() -> Iterator[Shot]:
+    """The catalogue, the view that most services pin, a service, and the page on which a view is edited."""
+    yield Shot("features", "dana", reverse("portal:features"))
+    view = FeatureView.objects.annotate(pins=Count("versions__used_in")).order_by("-pins", "name").first()
+    if view:
+        path = reverse("portal:feature-view", args=[view.name])
+        yield Shot("feature-view", "dana", path)
+        yield Shot("feature-view-dark", "dana", path, dark=True)
+        yield Shot("admin-feature-view-revise", "dana", reverse("admin:features_featureview_revise", args=[view.pk]))
+    service = FeatureService.objects.order_by("-versions", "name").first()
+    if service:
+        yield Shot("feature-service", "dana", reverse("portal:feature-service", args=[service.name, service.number]))
+    draft = FeatureViewVersion.objects.filter(state="draft").order_by("-number").first()
+    if draft:
+        path = reverse("admin:features_featureviewversion_publish", args=[draft.pk])
+        yield Shot("admin-feature-view-publish", "dana", path)
 
 
 def _records(model: RegisteredModel) -> list[tuple[str, str, str, QuerySet[Any]]]:
@@ -191,9 +212,9 @@ def _site(url: str) -> Iterator[str]:
         return
     port = _free_port()
     environment = dict(os.environ)
-    last = Event.objects.order_by("-at").first()
+    last = _last_moment()
     if last is not None:
-        environment.update(clock.starting_at(last.at))
+        environment.update(clock.starting_at(last))
     manage = [sys.executable, str(Path(settings.BASE_DIR) / "manage.py")]
     command = [*manage, "runserver", "--noreload", f"127.0.0.1:{port}"]
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -204,6 +225,13 @@ def _site(url: str) -> Iterator[str]:
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=20)
+
+
+def _last_moment() -> datetime | None:
+    """The last thing that happened in this database: an event, or a materialization (which is none)."""
+    event = Event.objects.aggregate(last=Max("at"))["last"]
+    slot = Materialization.objects.aggregate(last=Max("up_to"))["last"]
+    return max((each for each in (event, slot) if each is not None), default=None)
 
 
 def _free_port() -> int:
