@@ -35,4 +35,5 @@ GUARDS = (
     *append_only("features_ondemandtransform"),
     *append_only("features_featureservicefeature"),
     *append_only("features_dataset"),
+    *append_only("features_pushreceipt"),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet, Subquery
 
 from audit.errors import Conflict
+from audit.trail import Actor, record
 from engines.offline import ViewSpec
 from engines.online import Records
 from features import meaning, offline, online
@@ -52,7 +53,10 @@ def materialize(version: FeatureViewVersion, *, now: datetime) -> Materializatio
     if not version.is_served:
         raise Conflict(f"{version} is {version.state}; only a published version is materialized.")
     slot = _due(version, _last_of([version]).get(version.pk, _NEVER), now)
-    return write([slot.compute()])[0] if slot else None
+    if slot is None:
+        return None
+    _await_pushes([version])
+    return write([slot.compute()])[0]
 
 
 def due_slots(*, now: datetime) -> list[DueSlot]:
@@ -60,7 +64,29 @@ def due_slots(*, now: datetime) -> list[DueSlot]:
     versions = list(served_versions())
     last = _last_of(versions)
     slots = (_due(version, last.get(version.pk, _NEVER), now) for version in versions)
-    return [slot for slot in slots if slot is not None]
+    due = [slot for slot in slots if slot is not None]
+    _await_pushes([slot.version for slot in due])
+    return due
+
+
+def refill(version: FeatureViewVersion, *, actor: Actor, now: datetime) -> int:
+    """Compute anew everything the online store should hold of a version, after the store lost it; the rows written.
+
+    It is what the last materialization left (without a cadence: what is known now, for pushes came since), and nothing
+    newer is replaced, so it may run at any time and again. A version that was never materialized needs no refill.
+    Raises Unavailable.
+    """
+    last = _last_of([version]).get(version.pk, _NEVER)
+    if last.up_to is None:
+        return 0
+    _await_pushes([version])
+    as_of = last.up_to if version.cadence else max(now, last.up_to)
+    values = offline.newest_values(version, offline.view_spec(version), as_of=as_of, known_after=None)
+    with transaction.atomic():
+        rows = online.write(version, values)
+        data = {"rows": rows, "as_of": as_of.isoformat(), "store": online.store().name}
+        record("feature_view_version.refilled", version, actor=actor, data=data)
+    return rows
 
 
 def served_versions() -> QuerySet[FeatureViewVersion]:
@@ -109,6 +135,14 @@ def _last_of(versions: Sequence[FeatureViewVersion]) -> dict[int, _Last]:
     asked = FeatureViewVersion.objects.filter(pk__in=[version.pk for version in versions]).order_by("pk")
     found = asked.values_list("pk", Subquery(latest.values("up_to")[:1]), Subquery(latest.values("newest")[:1]))
     return {version: _Last(up_to, newest) for version, up_to, newest in found}
+
+
+def _await_pushes(versions: Sequence[FeatureViewVersion]) -> None:
+    """Until the pushes that hold a source of these have ended; those that begin after it arrive after the slot."""
+    pushed = {source.pk for version in versions for source in version.sources.all() if source.push_schema}
+    if pushed:
+        with transaction.atomic():
+            list(DataSource.objects.select_for_update().filter(pk__in=pushed).order_by("pk").values_list("pk"))
 
 
 def _due(version: FeatureViewVersion, last: _Last, now: datetime) -> DueSlot | None:

@@ -126,6 +126,26 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
 DATABASES["default"]["CONN_MAX_AGE"] = None
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
+# --- Online store: "database" (the one above), or the address of a Redis ----------------------------------------------
+
+ONLINE_STORE = env.str("GATEHOUSE_ONLINE_STORE", default="database")
+if ONLINE_STORE != "database":
+    if not ONLINE_STORE.startswith(("redis://", "rediss://", "unix://")):
+        raise ImproperlyConfigured(
+            "GATEHOUSE_ONLINE_STORE must be 'database' or the address of a Redis, such as "
+            "redis://cache.internal:6379/0 (rediss:// with TLS, unix:///path for a socket)."
+        )
+    if find_spec("redis") is None:
+        raise ImproperlyConfigured("GATEHOUSE_ONLINE_STORE names a Redis: install its client, pip install '.[redis]'.")
+# Offline engines, the first of which answers; each new version of a view must give the same values on all of them.
+ENGINES = env.list("GATEHOUSE_ENGINES", default=["duckdb"])
+if not ENGINES or len(set(ENGINES)) < len(ENGINES) or not set(ENGINES) <= {"duckdb", "spark"}:
+    raise ImproperlyConfigured("GATEHOUSE_ENGINES is 'duckdb' (the default), 'spark', or both: 'duckdb,spark'.")
+if "spark" in ENGINES and find_spec("pyspark") is None:
+    raise ImproperlyConfigured("GATEHOUSE_ENGINES names Spark: install it, pip install '.[spark]' (and Java 17).")
+SPARK_MASTER = env.str("GATEHOUSE_SPARK_MASTER", default="local[2]")
+# What the offline engine may keep in memory, such as "4GB"; empty: up to 80 % of the machine. The rest spills to disk.
+ENGINE_MEMORY = env("GATEHOUSE_ENGINE_MEMORY", default="")
 # Reads of the online store as prepared statements on PostgreSQL; "off" behind a pooler that mixes sessions.
 PREPARED_READS = env.bool("GATEHOUSE_PREPARED_READS", default=True)
 

@@ -44,6 +44,10 @@ def test_portal__every_page__leaves_the_console_quiet(world: World, visitor: Vis
         reverse("portal:rollout", args=[world["rollout"].pk]),
         reverse("portal:incident", args=[world["incident"].pk]),
         reverse("portal:event", args=[world["event"].pk]),
+        reverse("portal:feature-view", args=[world["feature_view"].name]),
+        reverse("portal:feature-service", args=[world["service"].name, 1]),
+        reverse("portal:data-source", args=[world["data_source"].name]),
+        *map(reverse, ("portal:features", "portal:feature-views", "portal:feature-services", "portal:data-sources")),
         *map(reverse, ("portal:events", "portal:delivery", "portal:system")),
     ]
     for path in paths:
