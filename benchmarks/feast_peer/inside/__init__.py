@@ -1,0 +1,1 @@
+"""What runs inside Feast's environment: ``python -m benchmarks.feast_peer.inside``."""
