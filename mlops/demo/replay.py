@@ -27,10 +27,12 @@ QUIET = timedelta(hours=12)
 
 COARSER = {
     "materialize": STEP,
+    "describe": timedelta(days=7),
     "rollouts": timedelta(hours=12),
     "watch": timedelta(days=1),
     "serving": timedelta(hours=12),
     "freshness": timedelta(hours=12),
+    "consistency": timedelta(days=7),
 }
 REPLAY_SCHEDULES: tuple[Schedule, ...] = tuple(
     replace(schedule, every=COARSER.get(schedule.name, timedelta(days=1))) for schedule in SCHEDULES

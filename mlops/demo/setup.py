@@ -32,6 +32,7 @@ THRESHOLD = 0.25
 REQUEST_FEATURES = ("carrier", "origin", "dest", "distance", "scheduled_minutes", "month", "weekday", "minute_of_day")
 ITERATIONS = 120
 """Boosting rounds: enough for the story, and a dozen trainings fit into the demo's five minutes."""
+LEAK = "carrier_day_leak"
 LEAK_CADENCE = timedelta(hours=12)
 CODE = Path(__file__).parent / "flights"
 
@@ -188,6 +189,21 @@ def _sources(cast: Cast) -> dict[str, DataSource]:
     }
 
 
+VIEW_DESCRIPTIONS = {
+    "plane": "Age and seats of the aircraft, for the five in six tail numbers that the register has.",
+    "weather_origin": "The last published observation at the airport of departure.",
+    "origin_delays": "How late the airport's departures left within the last two and six hours.",
+    "carrier_origin": "How late the carrier's departures from this airport left within the last six hours.",
+    "dest_delays": "How late flights to this destination landed within the last six hours.",
+    "tail_last": "How late this aircraft's last flight landed, while that is less than a day ago.",
+    "carrier_delays": "How late the carrier's flights landed within the last day and the last week.",
+    "route_delays": "How late flights of this route landed within the last 30 days, and how many there were.",
+    LEAK: "The carrier's late rate of the calendar day. Said to be known at midnight.",
+}
+VIEW_PROMISES = {"weather_origin": timedelta(hours=18), "origin_delays": timedelta(hours=24)}
+"""How old the newest value may be: both are what the warning rests on."""
+
+
 def _services(cast: Cast, sources: dict[str, DataSource], folder: str) -> tuple[FeatureService, FeatureService]:
     """The honest feature service, and the one with the view that was declared wrongly."""
     specs = (
@@ -209,22 +225,24 @@ def _services(cast: Cast, sources: dict[str, DataSource], folder: str) -> tuple[
             expression=spec.expression,
             sources=[sources[source.name] for source in spec.sources],
             features=list(spec.features),
+            aggregations=spec.aggregations,
             event_timestamp=spec.event_timestamp,
             known_at=spec.known_at,
             ttl=spec.ttl,
             cadence=spec.cadence,
             lookback=spec.lookback,
+            freshness=VIEW_PROMISES.get(spec.name),
             owner=_group(SCIENCE),
-            description="",
+            description=VIEW_DESCRIPTIONS[spec.name],
             actor=cast.dana,
             now=OPENED,
         )
         features.publish(version, actor=cast.dana, reason="Reviewed with the platform team.", now=OPENED)
         names[spec.name] = [f"{spec.name}.{name}" for name in spec.features]
-    honest = [name for view, listed in names.items() if view != "carrier_day_leak" for name in listed]
+    honest = [name for view, listed in names.items() if view != LEAK for name in listed]
     return (
         _service(cast, "flights", honest),
-        _service(cast, "flights-with-day-rate", [*honest, *names["carrier_day_leak"]]),
+        _service(cast, "flights-with-day-rate", [*honest, *names[LEAK]]),
     )
 
 

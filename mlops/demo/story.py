@@ -14,15 +14,18 @@ from typing import Any
 
 from django.conf import settings
 
+from features import actions as features
+from features.models import FeatureViewVersion, ViewState
 from gates import actions as gates
 from mlops.demo.people import Cast
 from mlops.demo.replay import Scene
-from mlops.demo.setup import CODE, FIRST_DAY, WATCH, House
+from mlops.demo.setup import CODE, FIRST_DAY, LEAK, WATCH, House
 from monitoring.actions.monitors import configure
 from monitoring.actions.rethinks import decline
 from monitoring.models import Rethink, RethinkState
 from registry import actions as registry
 from registry.code import code_state
+from rollout.actions.features import retire_feature_service
 
 EXPANDING = {"name": "expanding", "start": FIRST_DAY.isoformat()}
 
@@ -36,6 +39,7 @@ def scenes(house: House, cast: Cast) -> list[Scene]:
         _training(house, cast, "slow", _day(5, 2), "Thirty small models vote."),
         _training(house, cast, "unfair", _day(5, 3), "Labels from the new feed, which is said to be cleaner."),
         _training(house, cast, "leaking", _day(5, 6), "Adds the carrier's late rate of the day: best ever offline."),
+        Scene(_day(5, 10), "Dana tidies up after the leak", lambda now: _withdraw_leak(house, cast, now)),
         _training(house, cast, "month_onehot", _day(5, 26), "The month as one column each: seasons at last."),
         Scene(_day(6, 10), "Automatic retraining is switched on", lambda now: _automate(house, cast, now)),
         *(
@@ -43,6 +47,16 @@ def scenes(house: House, cast: Cast) -> list[Scene]:
             for month in (7, 9)
         ),
     ]
+
+
+def _withdraw_leak(house: House, cast: Cast, now: datetime) -> None:
+    """Nobody else shall take up the view that claims to know the day. Refused while a rollout or champion uses it."""
+    service = house.pipelines["leaking"].service
+    assert service is not None
+    why = "Its day's rate counts flights that had not landed yet: never known when it is asked for."
+    retire_feature_service(service, actor=cast.dana, reason=why, now=now)
+    version = FeatureViewVersion.objects.get(view__name=LEAK, state=ViewState.PUBLISHED)
+    features.deprecate(version, actor=cast.dana, reason=why, now=now)
 
 
 def _automate(house: House, cast: Cast, now: datetime) -> None:

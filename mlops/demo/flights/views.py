@@ -1,9 +1,8 @@
 """The feature views of the flights: what is known about a plane, an airport, a carrier or a route at an instant.
 
-A window ("departures of the last six hours") is computed on a grid of instants, one per ``cadence``, over what had been
-*known* at the instant: a flight counts from the moment it left or landed, whatever its calendar date. To stay cheap,
-events are first counted in tiles (one hour, or one day), and each tile is then added to every instant whose window
-covers it. A row is stamped with its instant as event time and as known time.
+A window ("departures of the last six hours") is declared, not written: the expression yields the events, the engine
+aggregates those that had happened and were *known* at the instant. A flight counts from the moment it left or landed,
+whatever its calendar date.
 
 ``carrier_day_leak`` is the exception, and the demo's trap: it averages by calendar date and claims to be known at the
 date's midnight. A training join believes the claim and sees the whole day; serving sees what has landed so far.
@@ -14,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from engines.offline import SourceTable, ViewSpec
+from engines.offline import Aggregation, SourceTable, ViewSpec
 from mlops.demo.flights import data
 
 HOUR = timedelta(hours=1)
@@ -34,10 +33,6 @@ class Window:
     prefix: str
     length: timedelta
     counted: bool = False
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        return (f"{self.prefix}_late", f"{self.prefix}_delay", *((f"{self.prefix}_flights",) if self.counted else ()))
 
 
 def feature_views(folder: str, *, fast: timedelta = FAST, slow: timedelta = SLOW) -> tuple[ViewSpec, ...]:
@@ -152,70 +147,33 @@ def trailing_view(
 ) -> ViewSpec:
     """Late share and mean delay of ``events`` per key over trailing ``windows``, at every multiple of ``cadence``.
 
-    ``delay`` is the column with minutes. A key without events in its longest window has no row at that instant, so an
-    answer is at most two cadences old or null.
+    ``delay`` is the column with minutes. A key without events in its longest window has no value.
     """
-    longest = max(window.length for window in windows)
+    aggregations = tuple(each for window in windows for each in _aggregations(window, delay))
     return ViewSpec(
         name=name,
         version=1,
         join_keys=keys,
-        features=tuple(feature for window in windows for feature in window.features),
-        expression=_trailing_sql(keys, events.name, delay, windows, cadence=cadence),
-        event_timestamp="instant",
-        known_at="instant",
-        ttl=2 * cadence,
+        features=tuple(each.name for each in aggregations),
+        expression=f"""
+            SELECT {", ".join(keys)}, {delay}, {delay} >= {data.LATE_MINUTES} AS late, event_at, created_at
+            FROM {events.name}
+        """,
+        event_timestamp="event_at",
+        known_at="created_at",
+        ttl=None,
         cadence=cadence,
         sources=(events,),
-        lookback=longest,
+        lookback=timedelta(0),
+        aggregations=aggregations,
     )
 
 
-def _trailing_sql(
-    keys: tuple[str, ...], events: str, delay: str, windows: tuple[Window, ...], *, cadence: timedelta
-) -> str:
-    longest = max(window.length for window in windows)
-    tile = DAY if all(span % DAY == timedelta(0) for span in (cadence, *(w.length for w in windows))) else HOUR
-    key = ", ".join(keys)
-    columns = ",\n       ".join(column for window in windows for column in _window_columns(window, longest))
-    return f"""
-WITH tiles AS (
-    SELECT {key}, {_next_multiple("created_at", tile)} AS tile_end,
-           count(*) AS flights, count_if({delay} >= {data.LATE_MINUTES}) AS late, sum({delay}) AS minutes
-    FROM {events} GROUP BY {key}, tile_end
-), covered AS (
-    SELECT *, unnest(generate_series(
-        {_next_multiple("tile_end", cadence)}, tile_end + {_interval(longest - tile)}, {_interval(cadence)}
-    )) AS instant
-    FROM tiles
-)
-SELECT {key}, instant,
-       {columns}
-FROM covered GROUP BY {key}, instant
-"""
-
-
-def _window_columns(window: Window, longest: timedelta) -> tuple[str, ...]:
-    inside = "" if window.length == longest else f" FILTER (WHERE tile_end > instant - {_interval(window.length)})"
-    flights, late, minutes = (f"sum({column}){inside}" for column in ("flights", "late", "minutes"))
-    share = f"{late} / {flights} AS {_quoted(window.prefix + '_late')}"
-    mean = f"{minutes} / {flights} AS {_quoted(window.prefix + '_delay')}"
-    total = f"CAST({flights} AS BIGINT) AS {_quoted(window.prefix + '_flights')}"
-    return (share, mean, total) if window.counted else (share, mean)
-
-
-def _next_multiple(column: str, step: timedelta) -> str:
-    """SQL for the first multiple of ``step`` at or after a time."""
-    size = step // timedelta(microseconds=1)
-    return f"make_timestamp((epoch_us({column}) + {size - 1}) // {size} * {size})"
-
-
-def _interval(span: timedelta) -> str:
-    return f"INTERVAL {span // HOUR} HOUR"
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"'
+def _aggregations(window: Window, delay: str) -> tuple[Aggregation, ...]:
+    share = Aggregation(f"{window.prefix}_late", "share", "late", window.length)
+    mean = Aggregation(f"{window.prefix}_delay", "mean", delay, window.length)
+    count = Aggregation(f"{window.prefix}_flights", "count", None, window.length)
+    return (share, mean, count) if window.counted else (share, mean)
 
 
 # ---------------------------------------------------------------------- the trap
