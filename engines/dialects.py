@@ -2,7 +2,7 @@
 
 ``spark_sql`` compiles a checked expression (``engines.expressions``) to Spark SQL. It knows the kind of every value,
 from the sources' columns, because most differences between engines depend on it (a double cast to a whole number is
-rounded by one and cut by the other). Each operation is either given DuckDB's meaning or refused by name, with the reason.
+rounded by one and cut by the other). Each operation is given DuckDB's meaning or refused by name, with the reason.
 ``duckdb_sql`` gives DuckDB's text, where the one function without a defined answer, ``arg_max_null`` on ties, gets one.
 
 What no translation can mend is an expression whose answer depends on the order of storage: ``row_number()`` over an

@@ -103,18 +103,38 @@ def run(
 
     The calling thread must live until the end: the child dies with the thread that started it.
     """
+    child = start(argv, cwd=cwd, time_limit=time_limit, memory_limit=memory_limit, env=env, hidden=hidden)
+    return finish(child, time_limit=time_limit)
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    time_limit: timedelta,
+    memory_limit: int,
+    env: Mapping[str, str],
+    hidden: Sequence[Path] = (),
+    stdin: int = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    """The first half of ``run``: the child, which somebody has to ``finish`` or ``kill_group``."""
     processor_seconds = int(time_limit.total_seconds() * (os.cpu_count() or 1)) + 1
     limits = {"RLIMIT_AS": memory_limit, "RLIMIT_CPU": processor_seconds}
-    began = time.monotonic()
-    with subprocess.Popen(
+    return subprocess.Popen(
         command(argv, cwd=cwd, limits=limits, hidden=hidden),
         env=dict(env),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
         cwd="/",
-    ) as child:
+    )
+
+
+def finish(child: subprocess.Popen[bytes], *, time_limit: timedelta) -> Finished:
+    """The second half of ``run``: wait for the child's end or until the time is over, counted from now."""
+    began = time.monotonic()
+    with child:
         try:
             tail, timed_out = _follow(child, deadline=began + time_limit.total_seconds())
         finally:

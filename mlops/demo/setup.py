@@ -48,7 +48,7 @@ POLICY_OVERRIDES = {
 
 
 PLAN = {
-    "timed_rows": 4,
+    "timed_rows": 3,
     "shadow": {"tolerated_prediction_shift": 0.3},
     "canary": {"tolerated_prediction_shift": 0.3},
 }

@@ -1,10 +1,14 @@
 """What an untrusted entry point leaves behind, read without believing it."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from registry import training
 from registry.training import Order, TrainingFailed, delivered, shares
 
 
@@ -44,6 +48,66 @@ def test_delivered__anything_else__is_refused_with_its_log(leave: str, reason: s
     with pytest.raises(TrainingFailed, match=reason) as failure, delivered(order(leave)):
         pass
     assert leave in failure.value.log
+
+
+# ---------------------------------------------------------------------- a child that waits
+
+
+@pytest.fixture
+def _one_waits() -> Iterator[None]:
+    training.keep_one_waiting()
+    yield
+    training.send_home()
+
+
+def trained(wanted: Order) -> tuple[int | None, bytes]:
+    """The number of the process that waited for the order, and the model."""
+    waiting = training._waiting
+    with delivered(wanted) as delivery:
+        return waiting.child.pid if waiting and waiting.child else None, delivery.model.read()
+
+
+@pytest.mark.usefixtures("_one_waits")
+def test_delivered__by_a_child_that_waited__is_the_same_and_the_next_waits_in_a_folder_of_its_own() -> None:
+    first, second, third = (trained(order("enough")) for _ in range(3))
+    assert [model for _, model in (first, second, third)] == [b"model"] * 3
+    assert first[0] is None
+    assert None not in {second[0], third[0]}
+    assert second[0] != third[0]
+
+
+@pytest.mark.usefixtures("_one_waits")
+def test_delivered__other_limits_than_the_waiting_childs__are_those_of_the_order() -> None:
+    trained(order("enough"))
+    waiting = training._waiting
+    assert waiting is not None
+    trained(replace(order("enough"), memory_limit=2**30))
+    assert waiting.child is not None
+    assert waiting.child.poll() is not None
+    assert not Path(waiting.folder.name).exists()
+
+
+@pytest.mark.usefixtures("_one_waits")
+def test_delivered__the_waiting_child_died__says_so_instead_of_hanging() -> None:
+    trained(order("enough"))
+    waiting = training._waiting
+    assert waiting is not None
+    assert waiting.child is not None
+    waiting.child.kill()
+    with pytest.raises(TrainingFailed, match="signal 9"):
+        trained(order("enough"))
+
+
+def test_send_home__ends_the_child_and_its_folder() -> None:
+    training.keep_one_waiting()
+    trained(order("enough"))
+    waiting = training._waiting
+    training.send_home()
+    assert waiting is not None
+    assert waiting.child is not None
+    assert (waiting.child.poll() is not None, Path(waiting.folder.name).exists()) == (True, False)
+    trained(order("enough"))
+    assert training._waiting is None
 
 
 def test_shares__both_forms__give_share_per_feature() -> None:

@@ -75,9 +75,11 @@ class Command(BaseCommand):
         from mlops.demo.replay import replay
         from mlops.demo.setup import OPENED, furnish
         from mlops.demo.story import scenes
+        from registry import training
         from rollout import scorers
 
         scoring.warm_up()
+        training.keep_one_waiting()
         self._say("Setting the house up: sources, features, owners, policy, endpoint …")
         clock.set_to(OPENED)
         cast = create_people()
@@ -95,6 +97,7 @@ class Command(BaseCommand):
         self._tell(told)
         scorers.close_all()
         scoring.shut_down()
+        training.send_home()
         return house.registered_model
 
     def _progress(self, now: datetime, end: datetime) -> None:
