@@ -31,6 +31,7 @@ COARSER = {
     "rollouts": timedelta(hours=12),
     "watch": timedelta(days=1),
     "serving": timedelta(hours=12),
+    "freshness": timedelta(hours=12),
     "consistency": timedelta(days=7),
 }
 REPLAY_SCHEDULES: tuple[Schedule, ...] = tuple(

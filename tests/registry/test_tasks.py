@@ -82,6 +82,7 @@ def test_train__child__knows_no_secret_and_sees_an_empty_data_root(monkeypatch: 
             "MKL_NUM_THREADS",
             "LOKY_MAX_CPU_COUNT",
             "KMP_INIT_AT_FORK",
+            "OMP_WAIT_POLICY",
         ),
         *("KMP_DUPLICATE_LIB_OK",),
     }
