@@ -34,7 +34,7 @@ from jobs.models import Job, JobState
 from jobs.run import enqueue
 from registry import artifacts
 from registry.models import Alias, ModelVersion, TrainingRun
-from rollout import actions, routing, scorers
+from rollout import actions, scorers
 from rollout.models import AnalysisRun, Measurement, Rollout, RolloutState, Route
 from tests.builders import NOON, ROBOT
 from tests.features import store
@@ -275,10 +275,8 @@ CHOSEN = list(product(WORKS, VICTIMS)) if os.environ.get("GATEHOUSE_TEST_ALL_KIL
 
 @pytest.fixture(autouse=True)
 def _nothing_warm() -> Iterator[None]:
-    """The worlds are built in this process: no test finds another's routes or scorers in it."""
-    routing.forget()
+    """The worlds are built in this process: no test finds another's scorers in it."""
     yield
-    routing.forget()
     scorers.close_all()
     scoring.shut_down()
 

@@ -1,4 +1,4 @@
-"""No test finds another's routes or scorers in the process."""
+"""No test leaves scorers behind."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rollout import routing, scorers
-
-
-@pytest.fixture(autouse=True)
-def _cold_gateway() -> Iterator[None]:
-    routing.forget()
-    yield
-    routing.forget()
+from rollout import scorers
 
 
 @pytest.fixture(autouse=True, scope="session")
