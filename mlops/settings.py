@@ -115,7 +115,9 @@ TEMPLATES = [
 SQLITE_OPTIONS: dict[str, Any] = {
     "transaction_mode": "IMMEDIATE",
     "timeout": 20,
-    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; "
+    # What is read by key stays in memory: with the 2 MB that SQLite takes by itself, a read of many waits for pages.
+    "PRAGMA cache_size=-65536; PRAGMA mmap_size=268435456;",
 }
 DATABASES: dict[str, dict[str, Any]] = {
     "default": env.db_url("GATEHOUSE_DATABASE_URL", default=f"sqlite:///{Path(DATA_ROOT) / 'gatehouse.sqlite3'}")
