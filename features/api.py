@@ -177,12 +177,3 @@ class PushAnswer(serializers.Serializer[Any]):
         child=serializers.IntegerField(),
         help_text="Views that are served at once: how many of their records were newer than what the store held.",
     )
-
-
-class Push(ApiView):
-    """Rows of events. The schema of ``features.views``, which answers."""
-
-    @extend_schema(operation_id="features_push", request=PushBody, responses=PushAnswer)
-    def post(self, request: Request) -> Response:
-        """Push rows to a source: stored for training, served at once. For members of the group that owns it."""
-        raise NotImplementedError("features.views.push answers here.")

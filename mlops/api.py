@@ -110,9 +110,16 @@ def docs(request: HttpRequest) -> HttpResponse:
 openapi = SpectacularAPIView.as_view(permission_classes=[AllowAny], authentication_classes=[])
 
 
-def _described(view: Any, by: type[ApiView]) -> Any:
-    """A plain view, with the class in which drf-spectacular finds its schema."""
-    view.cls, view.initkwargs = by, {}
+def _described(view: Any, about: str, *, operation_id: str, request: type, responses: type) -> Any:
+    """A plain view, with a class in which drf-spectacular finds its schema; asked itself, that class answers by it."""
+
+    def post(self: ApiView, request: Request, **address: Any) -> HttpResponse:
+        answer: HttpResponse = view(request._request, **address)
+        return answer
+
+    post.__doc__ = about
+    documented = extend_schema(operation_id=operation_id, request=request, responses=responses)(post)
+    view.cls, view.initkwargs = type(view.__name__, (ApiView,), {"post": documented, "__doc__": about}), {}
     return view
 
 
@@ -123,10 +130,26 @@ v1 = [
     # asked all the time, so found first
     path(
         "features/services/<slug:name>/online/",
-        _described(online_features, registry.OnlineFeatures),
+        _described(
+            online_features,
+            "Read features by join keys. For those who own the service, or a model that consumes it.",
+            operation_id="features_online",
+            request=registry.OnlineBody,
+            responses=registry.OnlineAnswer,
+        ),
         name="features-online",
     ),
-    path("push/", _described(push, feature_store.Push), name="push"),
+    path(
+        "push/",
+        _described(
+            push,
+            "Push rows to a source: stored for training, served at once. For members of the group that owns it.",
+            operation_id="features_push",
+            request=feature_store.PushBody,
+            responses=feature_store.PushAnswer,
+        ),
+        name="push",
+    ),
     path("models/", registry.Models.as_view(), name="models"),
     path(MODEL, registry.Model.as_view(), name="model"),
     path(f"{MODEL}versions/", registry.Versions.as_view(), name="versions"),

@@ -21,7 +21,7 @@ from rest_framework.response import Response
 
 from audit import clock
 from audit.errors import InvalidInput
-from audit.rest import ApiView, Body, Listing, MappingField, PlainJSONField, refuse_larger
+from audit.rest import Body, Listing, MappingField, PlainJSONField, refuse_larger
 from features import online
 from features.models import Dataset, FeatureService
 from registry import actions
@@ -395,15 +395,3 @@ class OneTrainingRun(OfModel):
     @extend_schema(operation_id="training_runs_retrieve", responses=TrainingRunRow)
     def get(self, request: Request, name: str, pk: int) -> Response:
         return Response(TrainingRunRow(self.mine(TRAINING_RUNS.all(), pk)).data)
-
-
-# ---------------------------------------------------------------------- features
-
-
-class OnlineFeatures(ApiView):
-    """The newest known values, as a model would be served them now. The schema of ``registry.views``, which answers."""
-
-    @extend_schema(operation_id="features_online", request=OnlineBody, responses=OnlineAnswer)
-    def post(self, request: Request, name: str) -> Response:
-        """Read features by join keys. For those who own the service, or a model that consumes it."""
-        raise NotImplementedError("registry.views.online_features answers here.")
