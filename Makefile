@@ -85,9 +85,9 @@ LOCK = env -u UV_INDEX -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL
 
 .PHONY: lock
 lock: $(BIN)/uv ## pin the dependencies of pyproject.toml again, with hashes (ARGS=--upgrade: to their newest)
-	$(LOCK) $(ARGS) --extra demo --extra dev --extra redis --output-file requirements-dev.lock
-	$(LOCK) --extra redis --upgrade --constraint requirements-dev.lock --output-file requirements.lock
-	$(LOCK) --extra redis --extra spark --constraint requirements-dev.lock $(ARGS) --output-file requirements-spark.lock
+	$(LOCK) $(ARGS) --extra boosters --extra demo --extra dev --extra redis --output-file requirements-dev.lock
+	$(LOCK) --extra boosters --extra redis --upgrade --constraint requirements-dev.lock --output-file requirements.lock
+	$(LOCK) --extra boosters --extra redis --extra spark --constraint requirements-dev.lock $(ARGS) --output-file requirements-spark.lock
 
 $(BIN)/uv: | $(INSTALLED)
 

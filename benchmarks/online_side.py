@@ -179,12 +179,12 @@ class _Inside:
 
     def token(self) -> Any:
         from django.contrib.auth.models import User
-        from knox.models import AuthToken
 
         from audit import clock
+        from audit.models import ApiToken
 
         user = User.objects.filter(username="bench").first() or User.objects.create_superuser("bench")
-        return AuthToken.objects.create(user)[1], self._service.name, clock.starting_at(NOW)
+        return ApiToken.objects.create(user)[1], self._service.name, clock.starting_at(NOW)
 
     def _lookup(self) -> Callable[[Sequence[str]], Iterable[bytes | None]]:
         """The records of some keys, by the store's own driver."""

@@ -238,7 +238,14 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PAGINATION_CLASS": "mlops.pagination.CursorPagination",
     "PAGE_SIZE": 50,
 }
-REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_PREFIX": "gh_", "TOKEN_LIMIT_PER_USER": None, "TOKEN_TTL": None}
+KNOX_TOKEN_MODEL = "audit.ApiToken"
+REST_KNOX = {
+    "TOKEN_MODEL": KNOX_TOKEN_MODEL,
+    "AUTH_HEADER_PREFIX": "Bearer",
+    "TOKEN_PREFIX": "gh_",
+    "TOKEN_LIMIT_PER_USER": None,
+    "TOKEN_TTL": None,
+}
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Gatehouse API",
     "DESCRIPTION": "Register model versions with their lineage, submit evidence, ask for verdicts.",

@@ -7,9 +7,9 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from knox.models import AuthToken
 
 from audit.errors import InvalidInput, NotPermitted
+from audit.models import ApiToken
 from audit.trail import record
 
 LONGEST = timedelta(days=366)
@@ -22,7 +22,7 @@ def issue(*, user: User, days: float, reason: str, actor: User, now: datetime) -
     if not timedelta(0) < lifetime <= LONGEST:
         raise InvalidInput({"days": f"More than 0 and at most {LONGEST.days}."})
     with transaction.atomic():
-        token, text = AuthToken.objects.create(user, expiry=lifetime)
+        token, text = ApiToken.objects.create(user, expiry=lifetime)
         record("token.issued", user, actor=actor, reason=reason, data={"token": token.token_key, "days": days})
     return str(text)
 

@@ -53,7 +53,7 @@ GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("Jobs", "jobs_job", "work_history"),
         ("Due work", "jobs_due", "schedule"),
         ("Heartbeats", "jobs_heartbeat", "ecg_heart"),
-        ("API tokens", "knox_authtoken", "key"),
+        ("API tokens", "audit_apitoken", "key"),
     ],
 }
 FOR_ADMINISTRATORS = [("Users", "auth_user", "person"), ("Groups", "auth_group", "group")]

@@ -14,7 +14,6 @@ from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from knox.models import AuthToken
 
 from audit.desk import (
     AdminPasswordChangeForm,
@@ -29,10 +28,11 @@ from audit.desk import (
     display,
     signed_in,
 )
+from audit.models import ApiToken
 from audit.trail import record
 from mlops import tokens
 
-for model in (AuthToken, Group, User):
+for model in (ApiToken, Group, User):
     if admin.site.is_registered(model):
         admin.site.unregister(model)
 
@@ -133,7 +133,7 @@ def _may_hold(token: Any, user: User) -> bool:
     return token is None or token.user_id == user.pk or user.is_superuser
 
 
-@admin.register(AuthToken)
+@admin.register(ApiToken)
 class TokenDesk(Desk):
     list_display = ("token_key", "user", "created", "expiry")
     list_select_related = ("user",)

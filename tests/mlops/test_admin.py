@@ -15,11 +15,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django_q.models import Failure, OrmQ, Schedule, Success
-from knox.models import AuthToken
 
 from audit import clock
 from audit.desk import Desk
-from audit.models import Event
+from audit.models import ApiToken, Event
 from audit.pages import admin_url
 from jobs.models import Job
 from monitoring.models import Incident, Rethink
@@ -137,7 +136,7 @@ def test_lists_and_pages__by_role__show_all_of_the_own_model(world: World, role:
         assert client.get(list_url(desk)).status_code == 200, desk
         assert client.get(list_url(desk), {"q": "delay"}).status_code == 200, desk
     for name, row in world.rows.items():
-        is_own_token = name != "token" or row.user == user  # type: ignore[attr-defined]  # an AuthToken
+        is_own_token = name != "token" or row.user == user  # type: ignore[attr-defined]  # an ApiToken
         assert client.get(page_of(row)).status_code == (200 if is_own_token else 302), name
 
 
@@ -340,14 +339,14 @@ def test_model__registered__by_a_member_of_the_future_owners(world: World) -> No
 
 def test_token__issued_and_revoked__by_its_user_with_events(world: World) -> None:
     client = browser(world.operator)
-    issue = reverse("admin:knox_authtoken_issue")
+    issue = reverse("admin:audit_apitoken_issue")
     foreign = client.post(issue, {"user": world.owner.pk, "days": "30", "reason": "CI."})
     assert foreign.status_code == 422
     answer = client.post(issue, {"user": world.operator.pk, "days": "30", "reason": "CI."}, follow=True)
     assert "shown this once: gh_" in answer.content.decode()
-    token = AuthToken.objects.get(user=world.operator)
+    token = ApiToken.objects.get(user=world.operator)
     assert client.post(decision_url(token, "revoke"), {"reason": "Leaked."}).status_code == 302
-    assert not AuthToken.objects.filter(user=world.operator).exists()
+    assert not ApiToken.objects.filter(user=world.operator).exists()
     assert set(Event.objects.filter(name__startswith="token.").values_list("name", flat=True)) == {
         "token.issued",
         "token.revoked",

@@ -11,9 +11,8 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db.models import Model
-from knox.models import AuthToken
 
-from audit.models import Event
+from audit.models import ApiToken, Event
 from audit.trail import because_of
 from features import actions as features
 from features.models import (
@@ -452,6 +451,6 @@ def _system(world: World) -> None:
         "job": a_dead_job(f"gates.evaluate:{world.team}"),
         "due": Due.objects.get(name="watch"),
         "heartbeat": Heartbeat.objects.get(name="worker-1"),
-        "token": AuthToken.objects.create(world.scientist)[0],
+        "token": ApiToken.objects.create(world.scientist)[0],
         "event": Event.objects.filter(registered_model=world.registered_model.name).order_by("-id")[0],
     }

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from knox.models import AuthToken
 
 from audit import clock, plain
+from audit.models import ApiToken
 from features import actions, online
 from features.materialize import materialize
 from tests.builders import NOON, ROBOT, alice, audrey, charlie
@@ -122,7 +122,7 @@ def test_online_features__with_a_token_that_was_revoked__end_within_seconds(monk
     world.service()
     caller = Caller(alice())
     assert caller.post(ADDRESS, rows("s1")).status_code == 200
-    AuthToken.objects.all().delete()
+    ApiToken.objects.all().delete()
     assert plain.SECONDS <= 5
     later = time.monotonic() + plain.SECONDS
     monkeypatch.setattr(time, "monotonic", lambda: later)
