@@ -119,7 +119,7 @@ def clobbered_values(subject: Subject) -> Finding:
 def skewed_cells(subject: Subject) -> Finding:
     """Cells served that are not what the historical join gives at that instant: 50k entities × 10 features."""
     offline, online = subject.both_ways("M", workloads.END)
-    names = [name for view in workloads.VIEWS for name in _columns_of(view)]
+    names = [name for view in workloads.VIEWS for name in columns_of(view)]
     if not any(_count(online.column(name)) for name in names):
         raise ValueError("Nothing at all was served.")
     wrong = sum(int(differing(offline.column(name), online.column(name)).sum()) for name in names)
@@ -183,7 +183,7 @@ def _frame(entities: Sequence[int], at: datetime = ASKED) -> pa.Table:
     )
 
 
-def _columns_of(view: str) -> list[str]:
+def columns_of(view: str) -> list[str]:
     return [f"{view}__{feature}" for feature in workloads.feature_names(view)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib.auth.models import Group
@@ -46,43 +47,65 @@ def define_service(
     with transaction.atomic():
         # Numbers of a service are given one at a time; before its first there is only the owner to lock.
         Group.objects.select_for_update(no_key=True).get(pk=owner.pk)
-        pinned = _pinned(features)
-        on_demand = _newest_transforms(transforms)
-        columns = [f"{version.view.name}__{feature}" for version, feature in pinned]
-        check_columns(
-            columns,
-            request_features=request_features,
-            transforms={each.name: (each.inputs, each.columns) for each in on_demand},
-        )
-        content_hash = meaning.service_hash(
-            [(version.view.name, version.content_hash, feature) for version, feature in pinned],
-            request_features,
-            [(each.name, each.content_hash) for each in on_demand],
-        )
+        vector = _vector(features, request_features, transforms)
         numbers = FeatureService.objects.filter(name=name).order_by("-number")
         newest = numbers.select_related("owner").first()
         if newest is not None:
             require_member(actor, newest.owner)
-        existing = numbers.filter(content_hash=content_hash).first()
+        existing = numbers.filter(content_hash=vector.content_hash).first()
         if existing is not None:
             return unless_retired(existing)
-        service = FeatureService.objects.create(
+        service = FeatureService(
             name=name,
             number=newest.number + 1 if newest else 1,
             description=description,
             owner=owner,
             request_features=list(request_features),
-            content_hash=content_hash,
+            content_hash=vector.content_hash,
             created_at=now,
         )
+        vector.store(service)
+        record("feature_service.defined", service, actor=actor, data={"pins": vector.pins})
+    return service
+
+
+@dataclass(frozen=True)
+class _Vector:
+    """What a service pins: features of view versions in their order, on-demand transforms, and the hash of it all."""
+
+    pinned: Sequence[tuple[FeatureViewVersion, str]]
+    on_demand: Sequence[OnDemandTransform]
+    content_hash: str
+
+    @property
+    def pins(self) -> list[str]:
+        return sorted({str(version) for version, _ in self.pinned} | {str(each) for each in self.on_demand})
+
+    def store(self, service: FeatureService) -> None:
+        """Insert the service with its pins."""
+        service.save(force_insert=True)
         FeatureServiceFeature.objects.bulk_create(
             FeatureServiceFeature(service=service, view_version=version, feature=feature, position=position)
-            for position, (version, feature) in enumerate(pinned)
+            for position, (version, feature) in enumerate(self.pinned)
         )
-        service.transforms.set(on_demand)
-        pins = sorted({str(version) for version, _ in pinned} | {str(each) for each in on_demand})
-        record("feature_service.defined", service, actor=actor, data={"pins": pins})
-    return service
+        service.transforms.set(self.on_demand)
+
+
+def _vector(features: Sequence[str], request_features: Sequence[str], transforms: Sequence[str]) -> _Vector:
+    """The vector of these names, pinned to what is newest now. Raises InvalidInput when it does not fit together."""
+    pinned = _pinned(features)
+    on_demand = _newest_transforms(transforms)
+    check_columns(
+        [f"{version.view.name}__{feature}" for version, feature in pinned],
+        request_features=request_features,
+        transforms={each.name: (each.inputs, each.columns) for each in on_demand},
+    )
+    content_hash = meaning.service_hash(
+        [(version.view.name, version.content_hash, feature) for version, feature in pinned],
+        request_features,
+        [(each.name, each.content_hash) for each in on_demand],
+    )
+    return _Vector(pinned, on_demand, content_hash)
 
 
 def retire_service(
