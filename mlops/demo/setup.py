@@ -85,7 +85,29 @@ def furnish(cast: Cast) -> House:
     pq.write_table(pa.Table.from_pandas(known.assign(created_at=known["known_at"])), folder / "outcomes.parquet")
     sources = _sources(cast)
     honest, leaking = _services(cast, sources, str(folder))
-    registered_model = registry.create_model(
+    registered_model = _registered_model(cast)
+    pipelines = _pipelines(cast, registered_model, honest, leaking)
+    gates.adopt_policy(
+        registered_model,
+        template="standard",
+        overrides=POLICY_OVERRIDES,
+        note="Standard tier; fairness by departure airport: each airport's travellers deserve the same warning.",
+        actor=cast.dana,
+        now=OPENED,
+    )
+    endpoint = _endpoint(cast, registered_model)
+    configure(
+        registered_model=registered_model,
+        settings=WATCH | {"retrain_on": []},
+        actor=cast.dana,
+        reason="Watch first: nothing retrains until the team trusts what the windows say.",
+        now=OPENED,
+    )
+    return House(registered_model, endpoint, pipelines, traffic(asked, known))
+
+
+def _registered_model(cast: Cast) -> RegisteredModel:
+    return registry.create_model(
         name=MODEL,
         title="Late arrival",
         description=(
@@ -99,16 +121,10 @@ def furnish(cast: Cast) -> House:
         actor=cast.admin,
         now=OPENED,
     )
-    pipelines = _pipelines(cast, registered_model, honest, leaking)
-    gates.adopt_policy(
-        registered_model,
-        template="standard",
-        overrides=POLICY_OVERRIDES,
-        note="Standard tier; fairness by departure airport: each airport's travellers deserve the same warning.",
-        actor=cast.dana,
-        now=OPENED,
-    )
-    endpoint = rollout.create_endpoint(
+
+
+def _endpoint(cast: Cast, registered_model: RegisteredModel) -> Endpoint:
+    return rollout.create_endpoint(
         name=ENDPOINT,
         title="Delay warning in the booking app",
         description="Travellers are warned when the score reaches the threshold.",
@@ -121,14 +137,6 @@ def furnish(cast: Cast) -> House:
         actor=cast.paula,
         now=OPENED,
     )
-    configure(
-        registered_model=registered_model,
-        settings=WATCH | {"retrain_on": []},
-        actor=cast.dana,
-        reason="Watch first: nothing retrains until the team trusts what the windows say.",
-        now=OPENED,
-    )
-    return House(registered_model, endpoint, pipelines, traffic(asked, known))
 
 
 def requests(flights: pd.DataFrame) -> pd.DataFrame:
