@@ -60,6 +60,7 @@ def environment(*, threads: int) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "OMP_WAIT_POLICY": "PASSIVE",
+        "ORT_DISABLE_TELEMETRY": "1",  # the wheels of ONNX Runtime send it from their import on
         **dict.fromkeys(pools, str(threads)),
     }
 

@@ -25,7 +25,7 @@ from features.models import Dataset, FeatureService, FeatureViewVersion
 from gates import judge, measure
 from gates.actions import judge_evidence
 from gates.judge import FeatureAudit, Judgement
-from gates.models import GateRun
+from gates.models import GateRun, GateRunState
 from gates.policy import (
     AnyCheck,
     CiEvidenceCheck,
@@ -39,7 +39,7 @@ from gates.policy import (
     VersusChampionCheck,
     parse,
 )
-from registry import artifacts, frames, windows
+from registry import conversion, frames, windows
 from registry.models import ModelVersion, Task, TrainingPipeline
 from stats.interval import FloatArray
 
@@ -108,7 +108,8 @@ def evaluate(run: GateRun, *, now: datetime) -> Evaluation:
     """Measure and judge every check of the run's policy. The run is ``running``; its start bounds the holdout."""
     document = parse(run.policy.document)
     if any(isinstance(check, _SCORED) for check in document.checks):
-        scoring.warm_up()  # starts while the holdout is joined
+        _settle_form(run.version, now=now)
+        scoring.warm_up(conversion.served_form(run.version).load_class)  # starts while the holdout is joined
     holdout = _attempt(lambda: _holdout(run))
     candidate: Scores | Refused = Refused("It was not scored.")
     champion: Scores | Refused = Refused("There is no champion.")
@@ -120,6 +121,12 @@ def evaluate(run: GateRun, *, now: datetime) -> Evaluation:
     measured = Measured(run, document, now, holdout, candidate, champion)
     judgements = tuple(_judgement(check, measured) for check in document.checks)
     return Evaluation(judgements, None if isinstance(holdout, Refused) else holdout.dataset)
+
+
+def _settle_form(version: ModelVersion, *, now: datetime) -> None:
+    """Decide in which form the version is served before it is measured; what passed once keeps the form it had."""
+    if not version.gate_runs.filter(state=GateRunState.PASSED).exists():
+        conversion.settle(version, now=now)
 
 
 # ---------------------------------------------------------------------- ingredients
@@ -213,10 +220,10 @@ def _scores(
 
 
 def _scorer(version: ModelVersion) -> scoring.Scorer:
+    """Of the form in which the gateway serves it, so that both its scores and its latency are the real ones."""
     if not version.is_scorable:
         raise Unmeasurable(f"{version} is {version.get_load_class_display()}.")
-    path = artifacts.local_path(version)
-    return scoring.Scorer(path, load_class=version.load_class, columns=input_columns(version))
+    return conversion.open_scorer(version, columns=input_columns(version))
 
 
 def input_columns(version: ModelVersion) -> tuple[str, ...]:

@@ -21,3 +21,8 @@ def ask_for_training(run_id: int) -> None:
 def job_key(run_id: int) -> str:
     """The key of the job that carries out a training run."""
     return f"train:{run_id}"
+
+
+def convert(event: Event) -> None:
+    """A version was registered: ask for its conversion to ONNX, once."""
+    enqueue("registry.convert", key=f"convert:{event.subject_id}", payload={"version": int(event.subject_id)})

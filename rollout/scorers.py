@@ -1,4 +1,4 @@
-"""Warm scorers, one per artifact, shared by everything in this process that scores: starting one costs a second."""
+"""Warm scorers, one per served form, shared by everything in this process that scores: starting one takes its time."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import threading
 from collections import OrderedDict
 
 from engines.scoring import Scorer
-from registry.artifacts import local_path
+from registry.conversion import open_scorer, served_form
 from registry.models import ModelVersion
 from rollout.routing import input_columns
 
 CAPACITY = 8
-"""Artifacts kept warm: champion and candidate of four endpoints."""
+"""Forms kept warm: champion and candidate of four endpoints."""
 
 _Key = tuple[str, tuple[str, ...]]
 _warm: OrderedDict[_Key, Scorer] = OrderedDict()
@@ -24,11 +24,11 @@ def scorer(version: ModelVersion) -> Scorer:
     Raises ``engines.scoring.Unscorable`` when the artifact can not be loaded.
     """
     inputs = input_columns(version)
-    key = (version.artifact_digest, inputs)
+    key = (served_form(version).digest, inputs)
     with _lock:
         found = _warm.pop(key, None)
         if found is None or not found.is_alive:
-            found = Scorer(local_path(version), load_class=version.load_class, columns=inputs)
+            found = open_scorer(version, columns=inputs)
         _warm[key] = found
         leaving = [_warm.popitem(last=False)[1] for _ in range(len(_warm) - CAPACITY)]
     for each in leaving:

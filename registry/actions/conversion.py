@@ -1,0 +1,63 @@
+"""Write down what became of a version's conversion to ONNX: once, with its event."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from audit.trail import Actor, record
+from registry import artifacts
+from registry.models import Conversion, ConversionOutcome, ModelVersion
+
+
+@dataclass(frozen=True)
+class Tried:
+    """How a conversion went. ``content`` is the ONNX form when it is to be used; ``reason`` says it in a sentence."""
+
+    outcome: ConversionOutcome
+    reason: str
+    tolerance: float
+    content: bytes = b""
+    rows: int = 0
+    max_difference: float | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+def record_conversion(version: ModelVersion, tried: Tried, *, actor: Actor, now: datetime) -> Conversion:
+    """The version's conversion. Of several that are tried at once the first to be written counts, and is answered."""
+    stored = artifacts.store(io.BytesIO(tried.content)) if tried.outcome == ConversionOutcome.USED else None
+    conversion = Conversion(
+        version=version,
+        outcome=tried.outcome,
+        reason=tried.reason,
+        blob_id=stored.digest if stored else None,
+        rows=tried.rows,
+        max_difference=tried.max_difference,
+        tolerance=tried.tolerance,
+        detail=dict(tried.detail),
+        converted_at=now,
+    )
+    with transaction.atomic():
+        try:
+            with transaction.atomic():
+                conversion.save(force_insert=True)
+        except IntegrityError:
+            earlier = Conversion.objects.filter(version=version).first()
+            if earlier is None:
+                raise
+            return earlier
+        data = {
+            "outcome": tried.outcome.value,
+            "onnx": conversion.blob_id,
+            "original": version.artifact_digest,
+            "rows": tried.rows,
+            "max_difference": tried.max_difference,
+            "tolerance": tried.tolerance,
+        }
+        record("model_version.converted", version, actor=actor, reason=tried.reason, data=data)
+    return conversion
