@@ -22,6 +22,7 @@ from gates.models import ENDED, CheckResult, Evidence, EvidenceKind, GateRun, Ga
 from gates.policy import CiEvidenceCheck, PolicyDocument, PolicyError, parse
 from jobs.run import enqueue
 from registry.duties import require
+from registry.facts import version_facts
 from registry.models import Duty, ModelVersion, RegisteredModel
 
 EVALUATE = "gates.evaluate"
@@ -227,7 +228,7 @@ def conclude(
             end.verdict,
             actor=actor,
             reason=end.message,
-            data={"verdicts": verdicts, "version": str(gate_run.version)},
+            data={**gate_facts(gate_run), "verdicts": verdicts, "judged": version_facts(gate_run.version)},
             holdout=holdout,
             wall_seconds=wall_seconds,
         )
@@ -261,7 +262,20 @@ def judge_evidence(gate_run: GateRun, check: CiEvidenceCheck, *, now: datetime) 
 
 def give_up(gate_run: GateRun, *, actor: Actor, reason: str, now: datetime) -> None:
     """End a run that could not be measured."""
-    gate_run.move(GateRunState.ERROR, actor=actor, reason=reason, data={"version": str(gate_run.version)})
+    data = {**gate_facts(gate_run), "judged": version_facts(gate_run.version)}
+    gate_run.move(GateRunState.ERROR, actor=actor, reason=reason, data=data)
+
+
+def gate_facts(gate_run: GateRun) -> dict[str, Any]:
+    """What events say of a gate run: which it is, under which policy, and what each of its checks came to."""
+    results = gate_run.results.values_list("check_id", "verdict")
+    return {
+        "gate_run": gate_run.pk,
+        "number": gate_run.number,
+        "policy": gate_run.policy.number,
+        "policy_hash": gate_run.policy.content_hash,
+        "verdicts": dict(results.order_by("id")),
+    }
 
 
 # ---------------------------------------------------------------------- parts

@@ -8,11 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT, ACROSS, DOWN = 200, 40, 48, 14
+HEIGHT, DOWN = 40, 14
 TOP = 26
 MOST = 12
 """Boxes in a column; what is beyond becomes one box that counts the rest."""
-LETTERS, NOTE_LETTERS = 25, 31
+
+
+@dataclass(frozen=True)
+class Size:
+    """How wide a box is, how far apart columns are, and how many letters a box's two lines hold."""
+
+    width: int
+    across: int
+    letters: int
+    note_letters: int
+
+
+WIDE, NARROW = Size(200, 48, 25, 31), Size(148, 28, 18, 20)
+"""Of few columns, and of many: seven narrow ones are as wide as a page."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +47,15 @@ class Placed:
     box: Box
     x: int
     y: int
+    size: Size = WIDE
 
     @property
     def label(self) -> str:
-        return _shortened(self.box.label, LETTERS)
+        return _shortened(self.box.label, self.size.letters)
 
     @property
     def note(self) -> str:
-        return _shortened(self.box.note, NOTE_LETTERS)
+        return _shortened(self.box.note, self.size.note_letters)
 
     @property
     def text_x(self) -> int:
@@ -65,16 +79,19 @@ class Drawing:
     titles: tuple[tuple[int, str], ...]
     boxes: tuple[Placed, ...]
     arrows: tuple[str, ...]
-    box_width: int = WIDTH
+    box_width: int = WIDE.width
     box_height: int = HEIGHT
 
 
-def draw(columns: Sequence[tuple[str, Sequence[Box]]], arrows: Iterable[tuple[str, str]]) -> Drawing:
+def draw(
+    columns: Sequence[tuple[str, Sequence[Box]]], arrows: Iterable[tuple[str, str]], *, size: Size = WIDE
+) -> Drawing:
     """Place the columns (title and boxes) from left to right, each in the middle of the height.
 
     ``arrows`` are pairs of keys; one from or to a box that is not there is left out.
     """
     shown = [(title, *_bounded(place, boxes)) for place, (title, boxes) in enumerate(columns)]
+    step = size.width + size.across
     tallest = max((len(boxes) for _, boxes, _ in shown), default=1)
     height = TOP + max(tallest, 1) * (HEIGHT + DOWN)
     placed: dict[str, Placed] = {}
@@ -82,16 +99,17 @@ def draw(columns: Sequence[tuple[str, Sequence[Box]]], arrows: Iterable[tuple[st
     for place, (_, boxes, hidden) in enumerate(shown):
         start = TOP + (height - TOP - len(boxes) * (HEIGHT + DOWN)) // 2
         for row, box in enumerate(boxes):
-            placed[box.key] = Placed(box, place * (WIDTH + ACROSS) + 1, start + row * (HEIGHT + DOWN))
+            placed[box.key] = Placed(box, place * step + 1, start + row * (HEIGHT + DOWN), size)
         if hidden:
             standing_for |= dict.fromkeys(hidden, boxes[-1].key)
     pairs = dict.fromkeys((standing_for.get(start, start), standing_for.get(end, end)) for start, end in arrows)
     return Drawing(
-        width=len(columns) * (WIDTH + ACROSS) - ACROSS + 2,
+        width=len(columns) * step - size.across + size.across // 2 + 2,  # room for an arrow around the last column
         height=height,
-        titles=tuple((place * (WIDTH + ACROSS) + 2, title) for place, (title, _, _) in enumerate(shown)),
+        titles=tuple((place * step + 2, title) for place, (title, _, _) in enumerate(shown)),
         boxes=tuple(placed.values()),
         arrows=tuple(_path(placed[start], placed[end]) for start, end in pairs if start in placed and end in placed),
+        box_width=size.width,
     )
 
 
@@ -104,8 +122,11 @@ def _bounded(place: int, boxes: Sequence[Box]) -> tuple[list[Box], list[str]]:
 
 
 def _path(start: Placed, end: Placed) -> str:
-    x1, y1 = start.x + WIDTH, start.y + HEIGHT // 2
+    x1, y1 = start.x + start.size.width, start.y + HEIGHT // 2
     x2, y2 = end.x, end.y + HEIGHT // 2
+    if start.x == end.x:  # in one column: around the outside
+        out = x1 + start.size.across // 2
+        return f"M{x1} {y1}C{out} {y1} {out} {y2} {x1} {y2}"
     middle = (x1 + x2) // 2
     return f"M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"
 

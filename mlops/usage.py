@@ -15,10 +15,14 @@ from features.models import FeatureService, FeatureServiceFeature, FeatureViewVe
 from registry.models import Alias, ModelVersion, RegisteredModel
 from rollout.models import ACTIVE, Endpoint, Rollout, Route
 
+SERVING = "serving"
+"""The role of a version that answers an endpoint and is not its model's champion any more."""
+
 
 @dataclass(frozen=True)
 class Use:
-    """A model version that takes a feature service: as ``champion``, or in a rollout (its state)."""
+    """A model version that takes a feature service: as ``champion``, still ``serving`` an endpoint, or in a rollout
+    (its state)."""
 
     version: ModelVersion
     role: str
@@ -57,16 +61,31 @@ class Mover:
 
 def uses_now(reader: AbstractBaseUser) -> dict[int, list[Use]]:
     """All uses by service, in a fixed number of queries. ``reader`` decides only which of them are named."""
-    visible = set(RegisteredModel.objects.visible_to(reader).values_list("pk", flat=True))
-    related = ("version__registered_model__data_science", "version__service")
-    serving = _endpoints_of_champions()
     found: dict[int, list[Use]] = {}
-    for alias in Alias.objects.filter(name=Alias.CHAMPION).select_related(*related).order_by("pk"):
-        _add(found, alias.version, Alias.CHAMPION, tuple(serving.get(alias.version_id, ())), visible)
-    active = Rollout.objects.filter(state__in=ACTIVE).select_related("endpoint", *related).order_by("pk")
-    for rollout in active:
-        _add(found, rollout.version, rollout.state, (rollout.endpoint,), visible)
+    for use in live_versions(reader):
+        if use.version.service_id is not None:
+            found.setdefault(use.version.service_id, []).append(use)
     return found
+
+
+def live_versions(reader: AbstractBaseUser) -> list[Use]:
+    """Every version that is champion, answers an endpoint, or is in a rollout; a version may be there twice."""
+    visible = set(RegisteredModel.objects.visible_to(reader).values_list("pk", flat=True))
+    related = ("registered_model__data_science", "service")
+    of_version = tuple(f"version__{name}" for name in related)
+    serving = _endpoints_of_champions()
+    aliases = Alias.objects.filter(name=Alias.CHAMPION).select_related(*of_version).order_by("pk")
+    champions = [alias.version for alias in aliases]
+    # an endpoint keeps its version when another endpoint's promotion moves the model's alias
+    left = set(serving) - {version.pk for version in champions}
+    others = ModelVersion.objects.filter(pk__in=left).select_related(*related).order_by("pk")
+    active = Rollout.objects.filter(state__in=ACTIVE).select_related("endpoint", *of_version).order_by("pk")
+    found: list[tuple[ModelVersion, str, tuple[Endpoint, ...]]] = [
+        *((version, Alias.CHAMPION, tuple(serving.get(version.pk, ()))) for version in champions),
+        *((version, SERVING, tuple(serving[version.pk])) for version in others),
+        *((rollout.version, rollout.state, (rollout.endpoint,)) for rollout in active),
+    ]
+    return [Use(version, role, at, version.registered_model_id in visible) for version, role, at in found]
 
 
 def _endpoints_of_champions() -> dict[int, list[Endpoint]]:
@@ -75,14 +94,6 @@ def _endpoints_of_champions() -> dict[int, list[Endpoint]]:
         if route.champion_id is not None:
             routed.setdefault(route.champion_id, []).append(route.endpoint)
     return routed
-
-
-def _add(
-    found: dict[int, list[Use]], version: ModelVersion, role: str, endpoints: tuple[Endpoint, ...], visible: set[int]
-) -> None:
-    if version.service_id is not None:
-        use = Use(version, role, endpoints, version.registered_model_id in visible)
-        found.setdefault(version.service_id, []).append(use)
 
 
 def distinct_models(uses: Iterable[Use]) -> int:

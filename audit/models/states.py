@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import models, transaction
@@ -46,10 +46,12 @@ class Stateful(models.Model):
         cause: Event | None = None,
         event: str = "",
         data: Mapping[str, Any] | None = None,
+        also: Callable[[], Mapping[str, Any]] | None = None,
         **fields: Any,
     ) -> Event:
         """Change the state by compare-and-swap, save ``fields`` with it and record the event, in one transaction.
 
+        ``also`` writes what goes with the new state, after this row and before the event, which tells what it returns.
         The event is called ``<NOUN>.<to>`` unless ``event`` names it otherwise. Raises TransitionError when the table
         does not allow the step or when the row's state is no longer the one this object was read with.
         """
@@ -69,7 +71,7 @@ class Stateful(models.Model):
                     kind = self._meta.verbose_name
                     raise TransitionError(f"{kind} {self} is no longer {self.state}: somebody was faster.")
                 self._set(values)
-                details = {"from": before["state"], "to": to, **(data or {})}
+                details = {"from": before["state"], "to": to, **(data or {}), **(also() if also else {})}
                 return record(event or f"{self.NOUN}.{to}", self, actor=actor, reason=reason, cause=cause, data=details)
         except BaseException:
             self._set(before)  # what was rolled back in the database must not stay in the object

@@ -14,10 +14,11 @@ from django.db import IntegrityError, transaction
 from audit.errors import Conflict, GateNotPassed, InvalidInput, TransitionError
 from audit.models import Event
 from audit.trail import Actor, Service, record
-from gates.actions import in_force
+from gates.actions import gate_facts, in_force
 from gates.models import GateRun, GateRunState
 from registry.actions import crown, hold_service
 from registry.duties import require
+from registry.facts import version_facts
 from registry.models import Duty, ModelVersion
 from rollout.actions.routes import NO_CANDIDATE, reroute
 from rollout.assignment import salt_for
@@ -62,8 +63,7 @@ def _propose_at(
         },
     )
     if created:
-        data = {"gate_run": gate_run.pk, "version": version.number, "endpoint": endpoint.name}
-        record("rollout.proposed", rollout, actor=actor, reason=reason, data=data)
+        record("rollout.proposed", rollout, actor=actor, reason=reason, data=_facts(rollout, None))
     return rollout
 
 
@@ -91,13 +91,17 @@ def _start_shadow(rollout: Rollout, route: Route, actor: Actor, reason: str, now
     try:
         with transaction.atomic():
             rollout.move(
-                RolloutState.SHADOW, actor=actor, reason=reason, data=_facts(rollout, route.champion), **fields
+                RolloutState.SHADOW,
+                actor=actor,
+                reason=reason,
+                data=_facts(rollout, route.champion),
+                also=lambda: _send_traffic(rollout, now=now),
+                **fields,
             )
     except IntegrityError as problem:
         rollout.refresh_from_db()
         _check_nothing_active(rollout)
         raise Conflict(f"{rollout} was refused by the database: {problem}") from problem
-    _send_traffic(rollout, now=now)
 
 
 def advance(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
@@ -111,8 +115,14 @@ def advance(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> No
         share = plan.step(step).share
         fields: dict[str, Any] = {"step": step, "step_since": now, "canary_since": rollout.canary_since or now}
         facts = {**_facts(rollout, rollout.incumbent), "step": step, "share": share}
-        rollout.move(RolloutState.CANARY, actor=actor, reason=reason, data=facts, **fields)
-        _send_traffic(rollout, now=now)
+        rollout.move(
+            RolloutState.CANARY,
+            actor=actor,
+            reason=reason,
+            data=facts,
+            also=lambda: _send_traffic(rollout, now=now),
+            **fields,
+        )
 
 
 def promote(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
@@ -127,8 +137,14 @@ def promote(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> No
 
 def _promote(rollout: Rollout, *, actor: Actor, reason: str, now: datetime, data: dict[str, Any]) -> None:
     facts = {**_facts(rollout, rollout.incumbent), **data}
-    rollout.move(RolloutState.PROMOTED, actor=actor, reason=reason, data=facts, ended_at=now)
-    reroute(rollout.endpoint, now=now, champion=rollout.version, **NO_CANDIDATE)
+    rollout.move(
+        RolloutState.PROMOTED,
+        actor=actor,
+        reason=reason,
+        data=facts,
+        also=lambda: reroute(rollout.endpoint, now=now, champion=rollout.version, **NO_CANDIDATE),
+        ended_at=now,
+    )
     crown(rollout.version, actor=actor, reason=reason, now=now)
 
 
@@ -159,9 +175,14 @@ def _end(
         lock(rollout)
         had_traffic = rollout.is_active
         facts = {**_facts(rollout, rollout.incumbent), "stage": rollout.state, "step": rollout.step, **(data or {})}
-        rollout.move(to, actor=actor, reason=reason, data=facts, ended_at=now)
-        if had_traffic:
-            reroute(rollout.endpoint, now=now, **NO_CANDIDATE)
+        rollout.move(
+            to,
+            actor=actor,
+            reason=reason,
+            data=facts,
+            also=(lambda: reroute(rollout.endpoint, now=now, **NO_CANDIDATE)) if had_traffic else None,
+            ended_at=now,
+        )
 
 
 def pause(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
@@ -169,8 +190,14 @@ def pause(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None
     require(actor, rollout.registered_model, Duty.DATA_SCIENCE, Duty.PLATFORM)
     with transaction.atomic():
         lock(rollout)
-        rollout.move(RolloutState.PAUSED, actor=actor, reason=_said(reason), paused_in=rollout.state)
-        reroute(rollout.endpoint, now=now, **NO_CANDIDATE)
+        rollout.move(
+            RolloutState.PAUSED,
+            actor=actor,
+            reason=_said(reason),
+            data=_facts(rollout, rollout.incumbent),
+            also=lambda: reroute(rollout.endpoint, now=now, **NO_CANDIDATE),
+            paused_in=rollout.state,
+        )
 
 
 def resume(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
@@ -181,9 +208,15 @@ def resume(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> Non
         if rollout.state != RolloutState.PAUSED:
             raise TransitionError(f"{rollout} is {rollout.state}, not paused.")
         rollout.move(
-            rollout.paused_in, actor=actor, reason=_said(reason), event="rollout.resumed", paused_in="", step_since=now
+            rollout.paused_in,
+            actor=actor,
+            reason=_said(reason),
+            event="rollout.resumed",
+            data=_facts(rollout, rollout.incumbent),
+            also=lambda: _send_traffic(rollout, now=now),
+            paused_in="",
+            step_since=now,
         )
-        _send_traffic(rollout, now=now)
 
 
 def hold(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> Event | None:
@@ -200,10 +233,10 @@ def plan_of(endpoint: Endpoint) -> RolloutPlan:
     return plan_for(endpoint.registered_model.tier, endpoint.plan)
 
 
-def _send_traffic(rollout: Rollout, *, now: datetime) -> None:
-    """Route as the rollout's state and step say."""
+def _send_traffic(rollout: Rollout, *, now: datetime) -> dict[str, Any]:
+    """Route as the rollout's state and step say; the facts of the new route."""
     canary = rollout.state == RolloutState.CANARY
-    reroute(
+    return reroute(
         rollout.endpoint,
         now=now,
         candidate=rollout.version,
@@ -262,9 +295,14 @@ def _said(reason: str) -> str:
 
 
 def _facts(rollout: Rollout, incumbent: ModelVersion | None) -> dict[str, Any]:
-    """What an event about a rollout always says."""
+    """What an event about a rollout always says: for which bytes, and on which evidence they were let in.
+
+    ``looks`` counts those written by then: a report up to this event shows so many.
+    """
     return {
+        **version_facts(rollout.version),
+        "looks": rollout.analyses.count(),
         "endpoint": rollout.endpoint.name,
-        "version": rollout.version.number,
         "incumbent": incumbent.number if incumbent else None,
+        "gates": gate_facts(rollout.gate_run),
     }

@@ -16,7 +16,7 @@ from audit.trail import Actor, record
 from registry.duties import require
 from registry.models import Duty, RegisteredModel
 from rollout.actions.candidates import end_all
-from rollout.actions.routes import reroute
+from rollout.actions.routes import reroute, route_facts
 from rollout.models import Decision, DecisionKind, Endpoint, Route
 from rollout.plan import plan_for
 
@@ -61,7 +61,8 @@ def create_endpoint(
         _check_fields(endpoint)
         endpoint.save(force_insert=True)
         Route.objects.create(endpoint=endpoint, champion=registered_model.champion(), changed_at=now)
-        record("endpoint.created", endpoint, actor=actor, reason=description)
+        data = {"title": title, "registered_model": registered_model.name, "route": route_facts(endpoint)}
+        record("endpoint.created", endpoint, actor=actor, reason=description, data=data)
     return endpoint
 
 
@@ -101,7 +102,8 @@ def decide(
         decision = Decision.objects.create(
             endpoint=locked, kind=kind, registered_model=registered_model, note=note, decided_by=actor, decided_at=now
         )
-        details = {"kind": str(kind), "registered_model": registered_model.name}
+        route = route_facts(locked)
+        details = {"kind": str(kind), "registered_model": registered_model.name, "route": route}
         record("endpoint.decided", locked, actor=actor, reason=note, data=details)
     endpoint.refresh_from_db()
     return decision
