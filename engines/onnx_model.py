@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from engines import memory
+from engines import memory, onnx_rules
 from engines.loaded_model import LoadedModel, said
 from engines.skops_types import Unscorable
 
@@ -28,8 +28,6 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # the wheels send telemetry from the 
 import onnx
 import onnxruntime
 
-DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
-"""Operators that ONNX itself defines."""
 NUMBERS = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -99,7 +97,7 @@ def load(artifact: BinaryIO, columns: tuple[str, ...]) -> LoadedModel:
     """The model in an ONNX artifact. Raises Unscorable, and MemoryError."""
     content = artifact.read()
     with memory.tight(len(content)):
-        check(content)
+        onnx_rules.parsed(content)
         session = _session(content)
     metadata = Metadata.read(session.get_modelmeta().custom_metadata_map)
     inputs = _Inputs.of(session, columns)
@@ -122,58 +120,6 @@ def _session(content: bytes) -> onnxruntime.InferenceSession:
         raise
     except Exception as error:  # whatever a crafted file makes the library raise, it can not be loaded
         raise Unscorable(f"It can not be loaded: {said(error)}.") from error
-
-
-# ---------------------------------------------------------------------- what a file may hold
-
-
-def check(content: bytes) -> None:
-    """Raise Unscorable for a file that is no ONNX model, that reaches into other files or needs other operators."""
-    try:
-        model = onnx.ModelProto.FromString(content)
-    except MemoryError:
-        raise
-    except Exception as error:  # protobuf has no public name for its DecodeError in every implementation
-        raise Unscorable("This is not an ONNX file: it can not be parsed.") from error
-    if not model.graph.node:
-        raise Unscorable("This is not an ONNX model: its graph has no nodes.")
-    if model.functions or model.training_info:
-        raise Unscorable("It brings functions or training graphs of its own, which are not run.")
-    foreign = {each.domain for each in model.opset_import} - DOMAINS
-    for graph in _graphs(model.graph):
-        foreign |= {node.domain for node in graph.node} - DOMAINS
-        if any(each.data_location == each.EXTERNAL or each.external_data for each in _tensors(graph)):
-            raise Unscorable("It keeps values in other files, which are not read.")
-    if foreign:
-        raise Unscorable(f"It needs operators that are not ONNX's own: {', '.join(sorted(foreign))[:100]}.")
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph and all that its nodes hold."""
-    waiting = [graph]
-    while waiting:
-        each = waiting.pop()
-        yield each
-        for node in each.node:
-            for attribute in node.attribute:
-                if attribute.HasField("g"):
-                    waiting.append(attribute.g)
-                waiting.extend(attribute.graphs)
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    sparse = [*graph.sparse_initializer]
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            if attribute.HasField("sparse_tensor"):
-                sparse.append(attribute.sparse_tensor)
-            sparse.extend(attribute.sparse_tensors)
-    for each in sparse:
-        yield from (each.values, each.indices)
 
 
 # ---------------------------------------------------------------------- rows in, scores out

@@ -19,10 +19,20 @@ from typing import Any, BinaryIO
 PROTOCOL = 2
 """The only protocol accepted: older ones are read by other code, which nobody needs for a new artifact."""
 MAX_MEMBERS = 20_000
+MAX_DIRECTORY_BYTES = 4 * 2**20
+"""The zip's directory, which is read whole before anything else is known of the file."""
 MAX_BYTES = 2**30
 """The most that a file's members may hold together, unpacked."""
-MAX_SCHEMA_BYTES = 64 * 2**20
+FREE_BYTES = 64 * 2**20
+MAX_RATIO = 50
+"""Beyond ``FREE_BYTES``, members may hold so many times what they take in the file. Deflate reaches 1,000; the arrays
+and the schema of a model 3 to 20."""
+MAX_SCHEMA_BYTES = 32 * 2**20
 CHUNK_BYTES = 2**20
+
+_END = struct.Struct("<4s4H2LH")
+"""The last record of a zip file: signature, four counts, the directory's size and place, the length of a comment."""
+_LINK = 0o120000
 
 
 class Unscorable(Exception):
@@ -78,6 +88,7 @@ _TYPES_BY_MODULE: dict[str, str] = {
         "HalfSquaredError HuberLoss PinballLoss"
     ),
     "sklearn.calibration": "CalibratedClassifierCV _CalibratedClassifier _SigmoidCalibration",
+    "sklearn.cluster._kmeans": "KMeans MiniBatchKMeans",
     "sklearn.compose._column_transformer": "ColumnTransformer make_column_selector",
     "sklearn.compose._target": "TransformedTargetRegressor",
     "sklearn.decomposition._pca": "PCA",
@@ -94,6 +105,7 @@ _TYPES_BY_MODULE: dict[str, str] = {
         "HistGradientBoostingClassifier HistGradientBoostingRegressor"
     ),
     "sklearn.ensemble._hist_gradient_boosting.predictor": "TreePredictor",
+    "sklearn.ensemble._iforest": "IsolationForest",
     "sklearn.ensemble._stacking": "StackingClassifier StackingRegressor",
     "sklearn.ensemble._voting": "VotingClassifier VotingRegressor",
     "sklearn.ensemble._weight_boosting": "AdaBoostClassifier AdaBoostRegressor",
@@ -112,6 +124,7 @@ _TYPES_BY_MODULE: dict[str, str] = {
     "sklearn.linear_model._ridge": "Ridge RidgeCV RidgeClassifier",
     "sklearn.linear_model._stochastic_gradient": "SGDClassifier SGDRegressor",
     "sklearn.metrics._dist_metrics": "EuclideanDistance64 ManhattanDistance64 MinkowskiDistance64",
+    "sklearn.model_selection._split": "KFold StratifiedKFold",
     "sklearn.naive_bayes": "BernoulliNB CategoricalNB ComplementNB GaussianNB MultinomialNB",
     "sklearn.neighbors._classification": "KNeighborsClassifier",
     "sklearn.neighbors._kd_tree": "KDTree",
@@ -161,16 +174,41 @@ def check(artifact: Path | BinaryIO) -> None:
     Reads at most ``MAX_BYTES`` and builds no object of the file.
     """
     try:
-        with zipfile.ZipFile(artifact) as archive:
-            _check_sizes(archive)
-            schema = json.loads(archive.read("schema.json"))
+        if isinstance(artifact, Path):
+            with artifact.open("rb") as file:
+                schema = _schema_in(file)
+        else:
+            schema = _schema_in(artifact)
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError) as error:
         raise Unscorable(f"This is not a skops file: {str(error) or type(error).__name__}.") from error
-    except KeyError as error:
-        raise Unscorable("This is not a skops file: the archive holds no schema.json.") from error
     except (ValueError, RecursionError, RuntimeError) as error:  # RuntimeError: an encrypted member
         raise Unscorable("This is not a skops file: its content can not be read.") from error
     _check_schema(schema)
+
+
+def _schema_in(file: BinaryIO) -> Any:
+    _check_directory(file)
+    with zipfile.ZipFile(file) as archive:
+        _check_sizes(archive)
+        return json.loads(archive.read("schema.json"))
+
+
+def _check_directory(file: BinaryIO) -> None:
+    """Refuse a directory that would be dear to read: zipfile reads all of it when it opens a file."""
+    size = file.seek(0, 2)
+    file.seek(max(0, size - _END.size))
+    record = file.read()
+    if len(record) < _END.size or record[:4] != b"PK\5\6":
+        raise zipfile.BadZipFile("it does not end like a zip file without a comment")
+    _, _, _, _, members, directory, _, comment = _END.unpack(record)
+    if comment:
+        raise zipfile.BadZipFile("it has a comment")
+    file.seek(max(0, size - _END.size - 20))
+    if file.read(4) == b"PK\6\7":
+        raise Unscorable("The archive is in the 64-bit form, for more members or bytes than are accepted.")
+    if members > MAX_MEMBERS or directory > MAX_DIRECTORY_BYTES:
+        raise Unscorable(f"The archive holds {members} members; {MAX_MEMBERS} are accepted.")
+    file.seek(0)
 
 
 def _check_sizes(archive: zipfile.ZipFile) -> None:
@@ -179,13 +217,26 @@ def _check_sizes(archive: zipfile.ZipFile) -> None:
     if len(members) > MAX_MEMBERS:
         raise Unscorable(f"The archive holds {len(members)} members; {MAX_MEMBERS} are accepted.")
     declared = sum(member.file_size for member in members)
+    packed = sum(member.compress_size for member in members)
     if declared > MAX_BYTES:
         raise Unscorable(f"The archive unpacks to {declared} bytes; {MAX_BYTES} are accepted.")
+    if declared > max(FREE_BYTES, MAX_RATIO * packed):
+        raise Unscorable(f"The archive unpacks {packed} bytes to {declared}: more than {MAX_RATIO} times as many.")
     if any(member.filename == "schema.json" and member.file_size > MAX_SCHEMA_BYTES for member in members):
         raise Unscorable(f"Its schema.json is larger than the {MAX_SCHEMA_BYTES} bytes that are accepted.")
-    if len({member.filename for member in members}) < len(members):
+    names = {member.filename for member in members}
+    if len(names) < len(members):
         raise Unscorable("The archive holds two members of one name.")
+    if "schema.json" not in names:
+        pickled = any(name.endswith((".pkl", ".pickle")) for name in names)
+        raise Unscorable(
+            "The archive holds a pickle, as PyTorch writes it: loading it would run its code."
+            if pickled
+            else "This is not a skops file: the archive holds no schema.json."
+        )
     for member in members:
+        if (member.external_attr >> 16) & 0o170000 == _LINK:
+            raise Unscorable("The archive holds a symbolic link.")
         _check_member(archive, member)
 
 
