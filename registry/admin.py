@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.db.models import Prefetch, QuerySet
+from django.template.defaultfilters import filesizeformat
 from django.utils.safestring import SafeString
 
 from audit.desk import (
@@ -17,6 +18,7 @@ from audit.desk import (
     Lines,
     Link,
     LongText,
+    Number,
     ReasonForm,
     RowChoice,
     ShortText,
@@ -26,14 +28,17 @@ from audit.desk import (
 from audit.errors import InvalidInput
 from audit.pages import badge
 from audit.trail import Actor
-from registry import actions
+from registry import actions, artifacts, card, measured
 from registry.desk import ModelDesk, ModelFilter, offered_to
 from registry.duties import has_duty
 from registry.lineage import Node, trace
 from registry.models import (
     AUDITORS,
     Alias,
+    ArtifactFile,
     Duty,
+    LegalHold,
+    ModelCard,
     ModelVersion,
     RegisteredModel,
     RunState,
@@ -44,6 +49,7 @@ from registry.models import (
 )
 
 SHOWN = 10
+GIGABYTE = 2**30
 
 
 class ModelForm(ReasonForm):
@@ -70,6 +76,80 @@ class NewModelForm(ModelForm):
 
     def present(self, subject: Any) -> Mapping[str, Any]:
         return {"tier": Tier.STANDARD}
+
+
+class RetentionForm(ReasonForm):
+    days = Number(
+        required=False, help_text="Days after a version's registration; nothing: its files are kept for ever."
+    )
+
+    def present(self, subject: Any) -> Mapping[str, Any]:
+        return {"days": subject.retention_days}
+
+
+class QuotaForm(ReasonForm):
+    gigabytes = Number(
+        required=False, help_text="For the files of all versions together, in GB of 1024³ bytes; nothing: the portal's."
+    )
+
+    def present(self, subject: Any) -> Mapping[str, Any]:
+        own = subject.quota_bytes
+        return {"gigabytes": None if own is None else own / GIGABYTE}
+
+
+CHOSEN = {"decision_role": ("advises", "decides"), "personal_data": ("yes", "no", "unknown")}
+
+
+class CardForm(ReasonForm):
+    """One field per statement; what is left empty is shown as not stated."""
+
+    def __init__(self, subject: Any, user: User, *args: Any, **kwargs: Any) -> None:
+        super().__init__(subject, user, *args, **kwargs)
+        current = subject.cards.first()
+        said = current.content if current else {}
+        for name, about in card.Card.model_fields.items():
+            options = {"required": False, "label": about.title, "initial": said.get(name, "")}
+            choices = [("", card.NOT_STATED), *((each, each) for each in CHOSEN.get(name, ()))]
+            if name in CHOSEN:
+                self.fields[name] = Choice(choices=choices, **options)
+            elif name == "review_by":
+                self.fields[name] = ShortText(help_text="A date, such as 2027-01-31.", **options)
+            else:
+                self.fields[name] = LongText(**options)
+        self.order_fields([name for name in self.fields if name != "reason"])
+
+
+def _set_retention(registered_model: RegisteredModel, *, days: float | None, **said: Any) -> None:
+    actions.set_retention(registered_model, days=None if days is None else int(days), **said)
+
+
+def _set_quota(registered_model: RegisteredModel, *, gigabytes: float | None, **said: Any) -> None:
+    limit = None if gigabytes is None else int(gigabytes * GIGABYTE)
+    try:
+        actions.set_quota(registered_model, bytes=limit, **said)
+    except InvalidInput as refusal:
+        raise InvalidInput(
+            {{"bytes": "gigabytes"}.get(name, name): text for name, text in refusal.errors.items()}
+        ) from None
+
+
+def _write_card(registered_model: RegisteredModel, *, reason: str, actor: Actor, now: datetime, **content: Any) -> str:
+    said = {name: value for name, value in content.items() if value}
+    return f"{actions.write_card(registered_model, content=said, reason=reason, actor=actor, now=now)} is in force."
+
+
+def _standing_hold(version: ModelVersion) -> LegalHold | None:
+    hold: LegalHold | None = version.holds.filter(released_at__isnull=True).select_related("placed_by").first()
+    return hold
+
+
+def _may_place(version: ModelVersion, user: User) -> bool:
+    return _standing_hold(version) is None and actions.may_place(user, version)
+
+
+def _may_release(version: ModelVersion, user: User) -> bool:
+    hold = _standing_hold(version)
+    return hold is not None and actions.may_release(user, hold)
 
 
 def _may_found(subject: Any, user: User) -> bool:
@@ -112,6 +192,36 @@ class RegisteredModelDesk(ModelDesk):
             form=ModelForm,
             icon="edit",
         ),
+        Decision(
+            name="card",
+            label="Write the model card",
+            consequence="The next card is in force at once; the ones before it stay readable for ever.",
+            carry_out=_write_card,
+            offered=lambda registered_model, user: has_duty(user, registered_model, *Duty),
+            form=CardForm,
+            icon="badge",
+        ),
+        Decision(
+            name="retention",
+            label="Set retention",
+            consequence=(
+                "Each day the files of versions beyond it are removed, unless something refers to them: an alias, a "
+                "rollout, a gate run, a report, a legal hold. The versions and their records stay."
+            ),
+            carry_out=_set_retention,
+            offered=lambda registered_model, user: has_duty(user, registered_model, Duty.PLATFORM),
+            form=RetentionForm,
+            icon="auto_delete",
+        ),
+        Decision(
+            name="quota",
+            label="Set quota",
+            consequence="A version that does not fit is refused. Nothing is removed by a smaller quota.",
+            carry_out=_set_quota,
+            offered=lambda registered_model, user: has_duty(user, registered_model, Duty.PLATFORM),
+            form=QuotaForm,
+            icon="database",
+        ),
     )
 
     def get_queryset(self, request: Any) -> QuerySet[Any]:
@@ -136,6 +246,7 @@ class RegisteredModelDesk(ModelDesk):
             Link("Champion", [champion] if champion else []),
             Link("Pipelines", list(subject.pipelines.select_related("registered_model"))),
             Link("Versions", list(subject.versions.select_related("registered_model")[:SHOWN])),
+            Link("Cards", list(subject.cards.select_related("registered_model")[:SHOWN])),
             Link("Policies", list(subject.policies.select_related("registered_model")[:3])),
             Link("Endpoints", list(subject.endpoints.all())),
             Link("Rollouts", list(subject.rollouts.select_related("version__registered_model", "endpoint")[:SHOWN])),
@@ -143,6 +254,30 @@ class RegisteredModelDesk(ModelDesk):
             Link("Retrainings", list(subject.retrainings.select_related("registered_model")[:SHOWN])),
             Link("Rethinks", list(subject.rethinks.select_related("registered_model"))),
         ]
+
+    def lines(self, subject: RegisteredModel) -> Iterable[Lines]:
+        current = subject.cards.first()
+        days, quota = subject.retention_days, artifacts.quota_of(subject)
+        kept = [
+            ("Retention", f"{days} days, unless something refers to a version" if days else "for ever"),
+            ("Used", f"{filesizeformat(artifacts.used_bytes(subject))} of {filesizeformat(quota)}"),
+        ]
+        title = f"Model card {current.number}" if current else "Model card: none yet"
+        return [Lines("Files", kept), Lines(title, card.lines(current.content if current else {}))]
+
+
+@admin.register(ModelCard)
+class ModelCardDesk(ModelDesk):
+    list_display = ("registered_model", "number", "written_by", "written_at")
+    list_select_related = ("registered_model", "written_by")
+    list_filter = (ModelFilter,)
+    date_hierarchy = "written_at"
+
+    def links(self, subject: ModelCard, user: User) -> Iterable[Link]:
+        return [Link("Model", [subject.registered_model])]
+
+    def lines(self, subject: ModelCard) -> Iterable[Lines]:
+        return [Lines("Stated", card.lines(subject.content))]
 
 
 class TrainingForm(ReasonForm):
@@ -239,6 +374,25 @@ class ModelVersionDesk(ModelDesk):
     list_filter = (ModelFilter, "load_class")
     search_fields = ("note", "artifact_digest", "registered_model__name", "commit")
     date_hierarchy = "registered_at"
+    decisions = (
+        Decision(
+            name="hold",
+            label="Place a legal hold",
+            consequence="Nothing of this version is removed until an auditor or an administrator releases it.",
+            carry_out=actions.place_hold,
+            offered=_may_place,
+            icon="gavel",
+        ),
+        Decision(
+            name="release",
+            label="Release the legal hold",
+            consequence="The model's retention counts again: files past it are removed for good within a day.",
+            carry_out=actions.release_hold,
+            offered=_may_release,
+            variant="danger",
+            icon="lock_open",
+        ),
+    )
 
     def get_queryset(self, request: Any) -> QuerySet[Any]:
         return super().get_queryset(request).prefetch_related("aliases", "gate_runs", "rollouts")
@@ -272,7 +426,45 @@ class ModelVersionDesk(ModelDesk):
         ]
 
     def lines(self, subject: ModelVersion) -> Iterable[Lines]:
-        return [Lines("Lineage", list(_rows(trace(subject))), "“Unverified” is somebody's word, or nothing.")]
+        return [
+            Lines("Files", [(file.path, _about(file)) for file in subject.files.select_related("blob")]),
+            Lines("How it is loaded", [(subject.get_load_class_display(), artifacts.why_loaded(subject))]),
+            Lines(
+                "Registered by", list(_registrant(subject)), "Claims are what the registrant said; nobody checks them."
+            ),
+            *_holds(subject),
+            Lines("Measured", list(_measured(subject)), "Without an interval and a dataset a number is unverified."),
+            Lines("Lineage", list(_rows(trace(subject))), "“Unverified” is somebody's word, or nothing."),
+        ]
+
+
+def _about(file: ArtifactFile) -> str:
+    blob = file.blob
+    gone = f"; removed {blob.removed_at:%Y-%m-%d}: {blob.removed_because}" if blob.removed_at else ""
+    return f"{file.role}, {filesizeformat(blob.bytes)}, SHA-256 {blob.digest}{gone}"
+
+
+def _registrant(version: ModelVersion) -> Iterable[tuple[str, str]]:
+    yield "Fact: account", str(version.registered_by or "Gatehouse itself")
+    yield "Fact: credential", version.registered_with or "not recorded"
+    for name, said in version.claims.items():
+        yield f"Claim: {name}"[:100], str(said)[:500]
+
+
+def _holds(version: ModelVersion) -> Iterable[Lines]:
+    holds = list(version.holds.select_related("placed_by", "released_by"))
+    rows = [(f"{hold.placed_at:%Y-%m-%d} by {hold.placed_by}", _end(hold)) for hold in holds]
+    return [Lines("Legal holds", rows)] if rows else []
+
+
+def _end(hold: LegalHold) -> str:
+    end = f"released {hold.released_at:%Y-%m-%d} by {hold.released_by}" if hold.released_at else "stands"
+    return f"{hold.reason} ({end})"
+
+
+def _measured(version: ModelVersion) -> Iterable[tuple[str, str]]:
+    for each in measured.measures(version.metrics):
+        yield each.name, f"{each}{'' if each.is_verifiable else f' (unverified: {each.missing})'}"
 
 
 def _rows(node: Node, depth: int = 0) -> Iterable[tuple[str, str]]:

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, cast
 
-from django.conf import settings
-from django.core.files.uploadedfile import TemporaryUploadedFile
-from django.core.files.uploadhandler import TemporaryFileUploadHandler
+from django.contrib.auth.models import Group
+from django.db import transaction
 from django.db.models import Prefetch, QuerySet
+from django.http import HttpResponseBase, QueryDict
 from django.urls import reverse
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers, status
-from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from audit import clock
-from audit.errors import InvalidInput
-from audit.rest import Body, Listing, MappingField, PlainJSONField, refuse_larger
+from audit.errors import InvalidInput, NotFound
+from audit.rest import Body, Listing, MappingField, PlainJSONField, Reason, etag_of
+from audit.scopes import DECIDE, REGISTER
 from features import online
 from features.models import Dataset, FeatureService
-from registry import actions
+from registry import actions, artifacts
+from registry.downloads import attachment
 from registry.lineage import trace
+from registry.manifest import MAX_FILES
 from registry.models import (
     Alias,
+    Duty,
+    LegalHold,
     LoadClass,
+    ModelCard,
     ModelVersion,
     RegisteredModel,
     RunState,
@@ -38,9 +43,8 @@ from registry.models import (
     TrainingRun,
 )
 from registry.rest import ListingOfModel, OfModel
+from registry.uploads import Upload, VersionParser
 
-FORM_BYTES = 2**20
-"""What a registration may have beside its artifact: the lineage and the form itself."""
 FORM = "multipart/form-data"
 
 
@@ -109,20 +113,25 @@ class VersionRow(serializers.ModelSerializer[ModelVersion]):
         model = ModelVersion
         fields: tuple[str, ...] = (
             "model", "number", "artifact_digest", "artifact_name", "artifact_bytes", "load_class", "service", "dataset",
-            "training_run", "label", "metrics", "commit", "dirty", "code_digest", "content_digest", "note",
-            "registered_by", "registered_at",
+            "training_run", "label", "metrics", "commit", "dirty", "code_digest", "content_digest", "manifest_digest",
+            "note", "registered_by", "registered_at",
         )  # fmt: skip
         read_only_fields = fields
 
 
 class VersionDetail(VersionRow):
+    load_class_because = serializers.SerializerMethodField(help_text="Why it may be loaded so, or not.")
     lineage = serializers.SerializerMethodField(help_text="What it was made from, as a tree; unverified parts say so.")
 
     class Meta(VersionRow.Meta):
         fields: tuple[str, ...] = (
-            *VersionRow.Meta.fields, "parameters", "importance", "environment", "seed", "signature", "lineage",
+            *VersionRow.Meta.fields, "load_class_because", "registered_with", "claims", "parameters", "importance",
+            "environment", "environment_lock", "seed", "signature", "lineage",
         )  # fmt: skip
         read_only_fields = fields
+
+    def get_load_class_because(self, version: ModelVersion) -> str:
+        return artifacts.why_loaded(version)
 
     def get_lineage(self, version: ModelVersion) -> dict[str, Any]:
         return trace(version).as_dict()
@@ -168,6 +177,13 @@ class LineageBody(Body):
         r"^[0-9a-f]{64}$", required=False, help_text="SHA-256 over the code folder; binds the CI evidence."
     )
     environment = MappingField(required=False)
+    environment_lock = serializers.CharField(
+        required=False, allow_blank=True, trim_whitespace=False, max_length=500_000,
+        help_text="Every package with its version, as a lock file has them.",
+    )  # fmt: skip
+    claims = MappingField(
+        required=False, help_text="What you say of yourself (user, host, run id): kept, not believed."
+    )
     seed = serializers.IntegerField(required=False, min_value=0, max_value=2**31 - 1)
     signature = MappingField(required=False, help_text='{"inputs": [{"name": …, "type": …}, …]}, in order.')
     note = serializers.CharField(required=False, allow_blank=True, max_length=5000)
@@ -187,10 +203,36 @@ class LineageBody(Body):
 
 
 class VersionBody(Body):
-    """A form with two parts; ``lineage`` is a JSON text."""
+    """A form; ``lineage`` is a JSON text. A file's name is its path in the version, relative and plain."""
 
-    artifact = serializers.FileField(help_text="The model file (skops).")
+    artifact = serializers.FileField(
+        help_text="The model: skops, ONNX, XGBoost's JSON, LightGBM's text, or a document of an external model. "
+        "Anything else is kept in quarantine and never loaded."
+    )
+    files = serializers.ListField(
+        child=serializers.FileField(),
+        required=False,
+        max_length=MAX_FILES,
+        help_text="What lies beside it, such as its documentation; repeat the part.",
+    )
     lineage = LineageBody(required=False)
+
+
+class OwnersBody(Body):
+    """The groups with the three duties; one that is not named stays."""
+
+    data_science = serializers.CharField(required=False)
+    platform = serializers.CharField(required=False)
+    product = serializers.CharField(required=False)
+
+
+class ModelChange(Reason):
+    """What is not named stays as it is."""
+
+    title = serializers.CharField(required=False, max_length=200)
+    description = serializers.CharField(required=False, allow_blank=True, max_length=20_000)
+    tier = serializers.ChoiceField(required=False, choices=Tier.choices)
+    owners = OwnersBody(required=False)
 
 
 class TrainingBody(Body):
@@ -255,10 +297,41 @@ class Models(Listing):
 class Model(OfModel):
     """One model: tier, owners, champion, and how it is trained."""
 
+    scope = DECIDE
+
     @extend_schema(operation_id="models_retrieve", responses=ModelDetail)
     def get(self, request: Request, name: str) -> Response:
+        return Response(self._detail())
+
+    @extend_schema(operation_id="models_change", request=ModelChange, responses=ModelDetail)
+    def patch(self, request: Request, name: str) -> Response:
+        """Change what is said of a model, its tier or its owners, as it was when you read it (If-Match).
+
+        Words: any owner. A duty is handed on by the group that has it, the tier by the product owner.
+        """
+        body = self.read(ModelChange)
+        owners = _groups(body.pop("owners", {}))
+        with transaction.atomic():
+            # first to the row's lock, first to change: the other finds another ETag
+            model = RegisteredModel.objects.select_for_update(no_key=True, of=("self",)).get(
+                pk=self.registered_model.pk
+            )
+            self.require_match(self._detail())
+            present = {each: getattr(model, each) for each in ("title", "description", "tier", *Duty.values)}
+            actions.change_model(model, **{**present, **owners, **body}, actor=self.user, now=clock.now())
+        changed = self._detail()
+        return Response(changed, headers={"ETag": etag_of(changed)})
+
+    def _detail(self) -> Any:
         rows = _with_champions(RegisteredModel.objects.filter(pk=self.registered_model.pk))
-        return Response(ModelDetail(rows.prefetch_related("pipelines__service").get()).data)
+        return ModelDetail(rows.prefetch_related("pipelines__service").get()).data
+
+
+def _groups(named: Mapping[str, str]) -> dict[str, Group]:
+    found = {group.name: group for group in Group.objects.filter(name__in=named.values())}
+    if wrong := {f"owners.{duty}": f"There is no group {name!r}." for duty, name in named.items() if name not in found}:
+        raise InvalidInput(wrong)
+    return {duty: found[name] for duty, name in named.items()}
 
 
 # ---------------------------------------------------------------------- versions
@@ -273,10 +346,12 @@ class VersionFilter(filters.FilterSet):
 class Versions(ListingOfModel):
     """A model's versions, newest first; a new one is registered here."""
 
+    scope = REGISTER
+
     queryset = ModelVersion.objects.select_related("registered_model", "service", "dataset", "registered_by")
     serializer_class = VersionRow
     filterset_class = VersionFilter
-    parser_classes = (MultiPartParser,)
+    parser_classes = (VersionParser,)
 
     @extend_schema(
         operation_id="versions_create",
@@ -287,21 +362,21 @@ class Versions(ListingOfModel):
         },
     )
     def post(self, request: Request, name: str) -> Response:
-        """Register a version: its artifact with its lineage.
+        """Register a version: its model file, what lies beside it, and its lineage.
 
-        Idempotent by content: the same artifact made from the same things is the same version, so this may be repeated
-        after a lost answer.
+        Idempotent by content: the same files made from the same things are the same version, so this may be repeated
+        after a lost answer. Who registers is who calls; what the form says of itself is kept as claims.
         """
-        refuse_larger(request, settings.GATEHOUSE_MAX_ARTIFACT_BYTES + FORM_BYTES)
-        django = request._request
-        django.upload_handlers = [TemporaryFileUploadHandler(django)]  # a file on disk, never in memory
         body = self.read(VersionBody)
-        artifact = cast(TemporaryUploadedFile, body["artifact"])
+        self._refuse_second("artifact", "lineage")
         now = clock.now()
+        artifact: Upload = body["artifact"]
         version = actions.register_version(
             registered_model=self.registered_model,
-            artifact=Path(artifact.temporary_file_path()),
-            artifact_name=artifact.name or "artifact",
+            artifact=artifact.staged,
+            artifact_name=artifact.name,
+            files=[(file.name, file.staged) for file in body.get("files", ())],
+            registered_with=getattr(request.auth, "token_key", ""),
             actor=self.user,
             now=now,
             **_resolved(body.get("lineage", {})),
@@ -310,6 +385,12 @@ class Versions(ListingOfModel):
         code = status.HTTP_201_CREATED if is_new else status.HTTP_200_OK
         answer = VersionDetail(self.version(version.number)).data
         return Response(answer, status=code, headers={"Location": version_url(version)})
+
+    def _refuse_second(self, *parts: str) -> None:
+        """Of two parts with one name, readers choose differently."""
+        form = cast("QueryDict", self.request.data)  # what the parser of forms makes
+        if twice := [name for name in parts if len(form.getlist(name)) > 1]:
+            raise InvalidInput(dict.fromkeys(twice, "This part may be in the form once."))
 
 
 def _resolved(lineage: Mapping[str, Any]) -> dict[str, Any]:
@@ -345,6 +426,139 @@ class Version(OfModel):
         return Response(VersionDetail(self.version(number)).data)
 
 
+# ---------------------------------------------------------------------- files
+
+
+class FileRow(serializers.Serializer[Any]):
+    path = serializers.CharField()
+    role = serializers.CharField(help_text="model, or other for what lies beside it.")
+    digest = serializers.CharField(source="blob_id", help_text="SHA-256 of its bytes.")
+    bytes = serializers.IntegerField(source="blob.bytes")
+    removed_at = serializers.DateTimeField(
+        source="blob.removed_at", allow_null=True, help_text="When its bytes were removed; null: they are there."
+    )
+
+
+class Manifest(serializers.Serializer[Any]):
+    manifest_digest = serializers.CharField(help_text="SHA-256 over 'path NUL digest NUL size LF' per file, by path.")
+    files = FileRow(many=True)
+
+
+class VersionFiles(OfModel):
+    """The files of a version."""
+
+    @extend_schema(operation_id="version_files", responses=Manifest)
+    def get(self, request: Request, name: str, number: int) -> Response:
+        version = self.version(number)
+        files = version.files.select_related("blob").order_by("path")
+        return Response(Manifest({"manifest_digest": version.manifest_digest, "files": files}).data)
+
+
+class VersionFile(OfModel):
+    """One file of a version."""
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        """Whatever the caller accepts: there is one form, the bytes."""
+        return super().perform_content_negotiation(request, force=True)
+
+    @extend_schema(
+        operation_id="version_file",
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
+    )
+    def get(self, request: Request, name: str, number: int, path: str) -> HttpResponseBase:
+        """The bytes as an attachment. Repr-Digest has their SHA-256; an answer that was cut short is damaged."""
+        return attachment(self.version(number), path)
+
+
+# ---------------------------------------------------------------------- holds and cards
+
+
+class HoldRow(serializers.ModelSerializer[LegalHold]):
+    placed_by = serializers.CharField(read_only=True)
+    released_by = serializers.CharField(read_only=True, allow_null=True)
+
+    class Meta:
+        model = LegalHold
+        fields: tuple[str, ...] = ("id", "reason", "placed_by", "placed_at", "released_by", "released_at")
+        read_only_fields = fields
+
+
+class Hold(OfModel):
+    """The legal hold of a version: while one stands, nothing of the version is removed."""
+
+    scope = DECIDE
+
+    def known_query(self) -> set[str]:
+        return {"reason"} if self.request.method == "DELETE" else set()
+
+    @extend_schema(operation_id="holds_retrieve", responses=HoldRow(many=True))
+    def get(self, request: Request, name: str, number: int) -> Response:
+        """All holds of the version, the newest first; one stands while ``released_at`` is null."""
+        holds = self.version(number).holds.select_related("placed_by", "released_by")
+        return Response(HoldRow(holds, many=True).data)
+
+    @extend_schema(operation_id="holds_place", request=Reason, responses={201: HoldRow})
+    def post(self, request: Request, name: str, number: int) -> Response:
+        """Place a hold: any owner, any auditor. One stands at a time (409)."""
+        reason = self.read(Reason)["reason"]
+        hold = actions.place_hold(self.version(number), reason=reason, actor=self.user, now=clock.now())
+        return Response(HoldRow(hold).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(
+        operation_id="holds_release",
+        parameters=[OpenApiParameter("reason", str, required=True, description="Why: this is the record.")],
+        responses={200: HoldRow},
+    )
+    def delete(self, request: Request, name: str, number: int) -> Response:
+        """Release the standing hold: an auditor or an administrator, and not who placed it."""
+        reason = request.query_params.get("reason", "")
+        hold = actions.release_hold(self.version(number), reason=reason, actor=self.user, now=clock.now())
+        return Response(HoldRow(hold).data)
+
+
+class CardBody(Reason):
+    content = MappingField(help_text="What only people know of the model; the whole card, a field left out is unsaid.")
+
+
+class CardRow(serializers.ModelSerializer[ModelCard]):
+    written_by = serializers.CharField(read_only=True)
+
+    class Meta:
+        model = ModelCard
+        fields: tuple[str, ...] = ("number", "content", "content_hash", "written_by", "written_at")
+        read_only_fields = fields
+
+
+class Card(OfModel):
+    """What only people know of a model: purpose, limits, oversight. Numbered, never changed; the newest counts."""
+
+    scope = DECIDE
+
+    @extend_schema(operation_id="cards_retrieve", responses=CardRow)
+    def get(self, request: Request, name: str) -> Response:
+        card = self._current()
+        if card is None:
+            raise NotFound(f"{self.registered_model} has no card yet.")
+        return Response(CardRow(card).data)
+
+    @extend_schema(operation_id="cards_write", request=CardBody, responses=CardRow)
+    def put(self, request: Request, name: str) -> Response:
+        """Write the next card: any owner. The same content again is the card in force. If-Match is heeded."""
+        body = self.read(CardBody)
+        with transaction.atomic():
+            RegisteredModel.objects.select_for_update(no_key=True).get(pk=self.registered_model.pk)
+            current = self._current()
+            if "If-Match" in request.headers:
+                self.require_match(CardRow(current).data if current else None)
+            card = actions.write_card(self.registered_model, **body, actor=self.user, now=clock.now())
+        answer = CardRow(card).data
+        return Response(answer, headers={"ETag": etag_of(answer)})
+
+    def _current(self) -> ModelCard | None:
+        newest: ModelCard | None = self.registered_model.cards.select_related("written_by").first()
+        return newest
+
+
 # ---------------------------------------------------------------------- training runs
 
 
@@ -358,6 +572,8 @@ TRAINING_RUNS = TrainingRun.objects.select_related("registered_model", "pipeline
 
 class TrainingRuns(ListingOfModel):
     """A model's training runs, newest first; a training is requested here."""
+
+    scope = REGISTER
 
     queryset = TRAINING_RUNS
     serializer_class = TrainingRunRow

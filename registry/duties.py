@@ -28,6 +28,11 @@ def has_duty(user: AbstractBaseUser, registered_model: RegisteredModel, *duties:
     return AUDITORS not in mine and any(registered_model.owner(duty).name in mine for duty in duties)
 
 
+def is_auditor(user: AbstractBaseUser) -> bool:
+    """Whether the user reads for the auditors."""
+    return user.is_active and user.groups.filter(name=AUDITORS).exists()  # type: ignore[attr-defined]  # as above
+
+
 def require_founder(actor: Actor, group_name: str) -> None:
     """Raise NotPermitted unless the actor may found a model that this data science group will own.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
 
 from audit import clock
-from audit.errors import GatehouseError, Unavailable
+from audit.errors import Conflict, GatehouseError, Unavailable
 from audit.trail import Service
 from features.actions import snapshot
 from features.models import Dataset
@@ -16,11 +17,14 @@ from features.offline import load, training_frame
 from jobs.models import Job, JobState
 from jobs.run import Work, handler
 from registry import artifacts, frames, windows
-from registry.actions import Outcome, begin_training, complete_training, fail_training
+from registry.actions import Outcome, begin_training, complete_training, fail_training, remove_files
+from registry.actions.openlineage import fold_waiting
 from registry.code import CodeState, code_state
-from registry.models import RunState, TrainingRun
+from registry.conversion import settle
+from registry.intake import receive
+from registry.models import ModelVersion, RegisteredModel, RunState, TrainingRun
 from registry.reactions import ask_for_training, job_key
-from registry.training import Delivery, Order, TrainingFailed, delivered
+from registry.training import MODEL, Delivery, Order, TrainingFailed, delivered
 from registry.windows import WindowError
 
 REGISTRY = Service("registry")
@@ -60,9 +64,10 @@ def train(work: Work) -> None:
 
 def _succeed(work: Work, run: TrainingRun, outcome: Outcome, delivery: Delivery) -> None:
     outcome.log, outcome.seconds = delivery.log, delivery.seconds
-    artifacts.store(delivery.model)  # outside the transaction: registering it again there finds the bytes in place
+    received = receive(registered_model=run.registered_model, artifact=delivery.model, artifact_name=MODEL)
     with work.finishing({"run": run.pk}):
-        complete_training(run, delivery=delivery, outcome=outcome, actor=REGISTRY, now=clock.now())
+        now = clock.now()
+        complete_training(run, delivery=delivery, received=received, outcome=outcome, actor=REGISTRY, now=now)
 
 
 def _fail(work: Work, run: TrainingRun, outcome: Outcome, reason: str) -> None:
@@ -121,6 +126,33 @@ def _code_of(run: TrainingRun) -> CodeState:
         raise TrainingFailed(str(error)) from error
 
 
+@handler("registry.convert", computes=True)
+def convert(work: Work) -> None:
+    """Settle in which form a new version is served. Gates that were faster have done it already."""
+    related = ("registered_model", "dataset__service", "service", "conversion")
+    version = ModelVersion.objects.select_related(*related).get(pk=work.payload["version"])
+    conversion = settle(version, now=clock.now())
+    with work.finishing({"outcome": conversion.outcome if conversion else None}):
+        return
+
+
+@handler("registry.remove_files", computes=True)
+def remove_past_retention(work: Work) -> None:
+    """Give up the files of versions that are past their model's retention and that nothing refers to, one by one.
+
+    What must stay is left alone; a hold or a rollout that comes meanwhile is seen under the version's lock.
+    """
+    now, removed = clock.now(), 0
+    for registered_model in RegisteredModel.objects.filter(retention_days__isnull=False):
+        for version in artifacts.past_retention(registered_model, now=now):
+            with suppress(Conflict):  # something refers to it
+                removed += remove_files(version, actor=REGISTRY, now=now) is not None
+    unused = artifacts.forget_unused(now=now)
+    swept = artifacts.sweep(now=now)
+    with work.finishing({"removed": removed, "unused": unused, "swept": swept}):
+        return
+
+
 @handler("registry.reconcile")
 def reconcile(work: Work) -> None:
     """No training run waits for ever: ask for work that was never asked for, and end runs whose job was given up."""
@@ -132,3 +164,11 @@ def reconcile(work: Work) -> None:
             last = job.error.strip().splitlines()[-1:] or ["no reason was recorded"]
             reason = f"Its job was given up after {job.attempts} attempts: {last[0]}"
             fail_training(run, reason=reason, outcome=Outcome(log=job.error), actor=REGISTRY, now=clock.now())
+
+
+@handler("registry.fold_lineage", computes=True)
+def fold_lineage(work: Work) -> None:
+    """Fold the OpenLineage events that wait into the graph of external nodes; done again it changes nothing."""
+    folded = fold_waiting(now=clock.now())
+    with work.finishing({"folded": folded}):
+        return

@@ -5,14 +5,17 @@ The contract with an entry point, any Python module::
     python -m <entry point> --dataset FILE --params FILE --out DIR
 
 The dataset is Parquet; the parameters are JSON: ``features``, ``label``, ``timestamp``, ``seed`` and what the pipeline
-adds. It leaves ``model.skops``, ``signature.json`` and, if it can, ``metrics.json``, ``importance.json`` and
-``environment.json`` in DIR, and ends with 0; or it says why not, and ends with another number.
+adds. It leaves ``model.skops``, ``signature.json`` and, if it can, ``metrics.json``, ``importance.json``,
+``environment.json`` and ``environment.lock`` in DIR, and ends with 0; or it says why not, and ends with another number.
+An entry point that runs in another environment than ours writes its lock; for the others we write down our own
+interpreter and its packages, which are what it ran with.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import platform
 import stat
 import subprocess
 import sys
@@ -21,6 +24,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -31,6 +36,7 @@ from engines import sandbox
 
 MODEL = "model.skops"
 MAX_REPORT_BYTES = 4 * 2**20
+MAX_LOCK_BYTES = 400_000
 MAX_REASON = 500
 
 
@@ -64,6 +70,7 @@ class Delivery:
     metrics: dict[str, Any]
     importance: dict[str, float]
     environment: dict[str, Any]
+    environment_lock: str
     log: str
     seconds: float
 
@@ -222,9 +229,32 @@ def _read(out: int, model: BinaryIO, log: str, seconds: float) -> Delivery:
         metrics=_report(out, "metrics.json"),
         importance=shares(_report(out, "importance.json")),
         environment=_report(out, "environment.json"),
+        environment_lock=_lock(out) or our_lock(),
         log=log,
         seconds=seconds,
     )
+
+
+def _lock(out: int) -> str:
+    """The lock file that the entry point left; empty when it left none."""
+    try:
+        with _file(out, "environment.lock") as file:
+            text = file.read(MAX_LOCK_BYTES + 1)
+    except _Missing:
+        return ""
+    if len(text) > MAX_LOCK_BYTES:
+        raise _Unreadable(f"environment.lock is larger than {MAX_LOCK_BYTES} bytes.")
+    if b"\0" in text or not text.isascii():
+        raise _Unreadable("environment.lock is no plain text.")
+    return text.decode("ascii")
+
+
+@cache
+def our_lock() -> str:
+    """The interpreter and every package of it with its version, as a lock file has them."""
+    packages = {f"{each.name.lower()}=={each.version}" for each in metadata.distributions() if each.name}
+    head = f"# Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    return "\n".join([head, *sorted(packages), ""])
 
 
 def shares(report: Mapping[str, Any]) -> dict[str, float]:

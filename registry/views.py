@@ -8,6 +8,7 @@ from typing import Any
 from audit import clock
 from audit.errors import InvalidInput, NotFound
 from audit.plain import Caller, Remembered, answering_posts
+from audit.scopes import SERVE
 from features import online, served_log
 from features.models import FeatureService
 from registry.sight import visible_services
@@ -17,7 +18,7 @@ _FIELDS = ("number", "rows")
 _services: Remembered[dict[int, FeatureService]] = Remembered()
 
 
-@answering_posts
+@answering_posts(scope=SERVE)
 def online_features(caller: Caller, body: Callable[[], Any], name: str) -> dict[str, Any]:
     """The newest known values of some entities, with the age and the status of each."""
     numbers = _services.get((caller.token, name), lambda: _visible(caller, name))

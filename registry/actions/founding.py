@@ -47,7 +47,8 @@ def create_model(
     with transaction.atomic():
         save_new(registered_model, taken=f"The registered model {name!r} exists already.")
         owners = {duty.value: registered_model.owner(duty).name for duty in Duty}
-        record("registered_model.created", registered_model, actor=actor, data={"tier": tier, **owners})
+        said = {"title": title, "description": description, "task": task, "tier": tier}
+        record("registered_model.created", registered_model, actor=actor, data={**said, **owners})
     return registered_model
 
 

@@ -13,15 +13,16 @@ from audit.errors import Conflict, InvalidInput
 from audit.models import Event
 from audit.trail import Actor, record
 from features.models import Dataset
-from registry import signature
+from registry import measured, signature
 from registry.actions.pipelines import wrong_with_window
 from registry.actions.rows import person
 from registry.actions.services import OPEN_RUN, hold_service
 from registry.actions.versions import register
 from registry.code import CodeState
 from registry.duties import require
+from registry.intake import Received
 from registry.models import Duty, ModelVersion, RunState, TrainingPipeline, TrainingRun
-from registry.training import MODEL, Delivery
+from registry.training import Delivery
 
 SEEDS = 2**31
 """Seeds are below this: what a PositiveIntegerField and numpy take alike."""
@@ -126,32 +127,30 @@ def fail_training(run: TrainingRun, *, reason: str, outcome: Outcome, actor: Act
 
 
 def complete_training(
-    run: TrainingRun, *, delivery: Delivery, outcome: Outcome, actor: Actor, now: datetime
+    run: TrainingRun, *, delivery: Delivery, received: Received, outcome: Outcome, actor: Actor, now: datetime
 ) -> ModelVersion:
-    """End a run well and register the version it made, in one transaction.
+    """End a run well and register the version it made, in one transaction. ``received`` is the delivery's model.
 
-    Raises InvalidInput when the model does not take what its feature service gives.
+    Raises InvalidInput when the model does not take what its feature service gives, or its metrics can not be true.
     """
     pipeline = run.pipeline
-    try:
-        signature.check(delivery.signature, columns=pipeline.service.vector)
-    except signature.SignatureError as error:
-        raise InvalidInput({"signature": str(error)}) from error
-    measured: dict[str, Any] = {"metrics": delivery.metrics, "environment": delivery.environment}
+    _refuse_contradictions(delivery, pipeline)
+    dataset = outcome.dataset
+    metrics = measured.on_dataset(delivery.metrics, dataset.digest) if dataset else delivery.metrics
+    found: dict[str, Any] = {"metrics": metrics, "environment": delivery.environment}
     with transaction.atomic():
         run.move(
             RunState.SUCCEEDED,
             actor=actor,
             reason=f"Trained in {delivery.seconds:.1f} s.",
             **outcome.fields(),
-            **measured,
+            **found,
         )
         return register(
-            artifact=delivery.model,
+            received=received,
             actor=actor,
             version=ModelVersion(
                 registered_model=run.registered_model,
-                artifact_name=MODEL,
                 signature=delivery.signature,
                 service=pipeline.service,
                 dataset=run.dataset,
@@ -164,10 +163,22 @@ def complete_training(
                 code_digest=run.code_digest,
                 seed=run.seed,
                 note=_why(run),
+                environment_lock=delivery.environment_lock,
+                registered_with=f"training run {run.pk}",
                 registered_at=now,
-                **measured,
+                **found,
             ),
         )
+
+
+def _refuse_contradictions(delivery: Delivery, pipeline: TrainingPipeline) -> None:
+    try:
+        signature.check(delivery.signature, columns=pipeline.service.vector)
+        measured.check(delivery.metrics)
+    except signature.SignatureError as error:
+        raise InvalidInput({"signature": str(error)}) from error
+    except measured.MeasureError as error:
+        raise InvalidInput({"metrics": str(error)}) from error
 
 
 def _why(run: TrainingRun) -> str:

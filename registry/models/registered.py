@@ -99,7 +99,7 @@ class RegisteredModel(models.Model):
 
 
 AUDITORS = "auditors"
-"""Members of this group may read everything and change nothing."""
+"""Members of this group may read everything. They change nothing, but for legal holds: those they place and release."""
 
 
 def _is_auditor(user: AbstractBaseUser) -> bool:

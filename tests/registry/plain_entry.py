@@ -35,6 +35,10 @@ def main() -> int:
         (out / "metrics.json").write_text("[]")
     if leave == "much":
         (out / "metrics.json").write_text(json.dumps({"auc": "x" * 5_000_000}))
+    if leave == "lock":
+        (out / "environment.lock").write_text("other==1.0\n")
+    if leave == "binary lock":
+        (out / "environment.lock").write_bytes(b"other==1\xff")
     print("left \0", leave)
     return 0
 

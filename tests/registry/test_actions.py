@@ -205,8 +205,10 @@ def test_register_version__second_version_of_a_run__is_refused() -> None:
         world.version(training_run=run, label="changed")
 
 
-def test_register_version__path_in_the_file_name__is_dropped() -> None:
-    assert world.version(artifact_name="../../etc/model.skops").artifact_name == "model.skops"
+def test_register_version__path_out_of_the_version__is_refused() -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        world.version(artifact_name="../../etc/model.skops")
+    assert set(refusal.value.errors) == {"artifact"}
 
 
 def test_register_version__without_the_duty__is_refused() -> None:

@@ -13,7 +13,7 @@ def part(node: Node, kind: str) -> Node:
 def test_trace__nothing_but_an_artifact__says_what_nobody_verified() -> None:
     tree = trace(world.version())
     unverified = {each.kind for each in tree.parts if not each.is_verified}
-    assert unverified == {"code", "training", "dataset", "feature service"}
+    assert unverified == {"code", "training", "dataset", "feature service", "environment", "metrics"}
     assert part(tree, "artifact").is_verified
 
 

@@ -16,7 +16,7 @@ from jobs.drain import drain
 from jobs.models import Job, JobState
 from jobs.run import enqueue, run
 from registry import actions
-from registry.artifacts import local_path
+from registry.artifacts import local_path, verify
 from registry.code import code_digest
 from registry.frames import BEGINNING, labelled_frame
 from registry.models import ModelVersion, RunState, TrainingRun
@@ -47,6 +47,12 @@ def test_train__pipeline_that_works__registers_a_version_with_its_whole_lineage(
     assert version.importance == {"amount": 0.5, "shop_facts__size": 0.5}
     assert version.code_digest == code_digest(settings.BASE_DIR / "tests" / "registry")
     assert (run.wall_seconds or 0) > 0
+    assert version.dataset is not None
+    assert version.metrics["accuracy"]["dataset"] == version.dataset.digest
+    assert version.metrics["rows"] == run.metrics["rows"]
+    assert version.registered_with == f"training run {run.pk}"
+    assert "scikit-learn==" in version.environment_lock
+    assert verify(version) == []
     assert "trained on" in run.log
 
 
@@ -83,6 +89,7 @@ def test_train__child__knows_no_secret_and_sees_an_empty_data_root(monkeypatch: 
             "LOKY_MAX_CPU_COUNT",
             "KMP_INIT_AT_FORK",
             "OMP_WAIT_POLICY",
+            "ORT_DISABLE_TELEMETRY",
         ),
         *("KMP_DUPLICATE_LIB_OK",),
     }

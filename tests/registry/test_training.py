@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from importlib import metadata
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,6 +31,16 @@ def test_delivered__model_and_signature__are_enough() -> None:
         assert delivery.seconds > 0
 
 
+def test_delivered__environment__is_the_lock_that_was_left_or_our_own() -> None:
+    with delivered(order("lock")) as delivery:
+        assert delivery.environment_lock == "other==1.0\n"
+    with delivered(order("enough")) as delivery:
+        lines = delivery.environment_lock.splitlines()
+    assert lines[0].startswith("# Python 3.")
+    assert f"django=={metadata.version('django')}" in lines
+    assert lines[1:] == sorted(lines[1:])
+
+
 @pytest.mark.parametrize(
     ("leave", "reason"),
     [
@@ -42,6 +53,7 @@ def test_delivered__model_and_signature__are_enough() -> None:
         ("nul", "NUL"),
         ("list", "must hold a JSON object"),
         ("much", "larger than"),
+        ("binary lock", "environment.lock is no plain text"),
     ],
 )
 def test_delivered__anything_else__is_refused_with_its_log(leave: str, reason: str) -> None:

@@ -40,13 +40,20 @@ def write(out: Path, model: LogisticRegression, params: dict[str, Any], rows: pd
     features = params["features"][::-1] if params.get("behaviour") == "other order" else params["features"]
     reports = {
         "signature": {"inputs": [{"name": name, "type": "double"} for name in features]},
-        "metrics": {"rows": len(rows), "accuracy": float(model.score(rows[params["features"]], rows[params["label"]]))},
+        "metrics": {"rows": len(rows), "accuracy": accuracy(model, params, rows)},
         "importance": {name: 1 / len(features) for name in features},
         "environment": {"variables": dict(os.environ), "data_root": os.listdir(params.get("look_at", "."))},
     }
     for name, content in reports.items():
         (out / f"{name}.json").write_text(json.dumps(content))
     print(f"trained on {len(rows)} rows")
+
+
+def accuracy(model: LogisticRegression, params: dict[str, Any], rows: pd.DataFrame) -> dict[str, Any]:
+    """With the interval that it would have if it were a share of independent rows."""
+    share, n = float(model.score(rows[params["features"]], rows[params["label"]])), len(rows)
+    error = 1.96 * (share * (1 - share) / n) ** 0.5
+    return {"value": share, "low": max(0.0, share - error), "high": min(1.0, share + error), "n": n}
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ def version(**changes: Any) -> ModelVersion:
     content = changes.pop("content", None) or model_bytes()
     values: dict[str, Any] = {
         "registered_model": registered_model(),
-        "artifact": artifact_file(content),
+        "artifact": changes.get("artifact") or artifact_file(content),
         "artifact_name": "model.skops",
         "actor": ROBOT,
         "now": NOON,
