@@ -77,6 +77,28 @@ class Compared:
         self.examples = [*self.examples, *other.examples][:EXAMPLES]
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One served value beside its recomputation.
+
+    ``origin`` is the view version or transform it is of. ``is_late``: it differs because it is the value of the slot
+    before, not longer than ``GRACE`` after its slot.
+    """
+
+    column: str
+    origin: str
+    served: Any
+    recomputed: Any
+    differs: bool
+    is_late: bool
+
+    @property
+    def difference(self) -> float | None:
+        """How much larger it was served than it should have been; None where the two are no numbers."""
+        numbers = [each for each in (self.served, self.recomputed) if type(each) in (int, float)]
+        return float(numbers[0] - numbers[1]) if len(numbers) == 2 else None
+
+
 def check(
     service: FeatureService, served: pa.Table, *, timestamp: str, now: datetime, sample: int = 500
 ) -> list[ConsistencyCheck]:
@@ -100,18 +122,25 @@ def compare(service: FeatureService, served: pa.Table, *, timestamp: str, as_of:
     """
     if not served.num_rows:
         return []
-    on_demand = _recomputable(service, served.column_names)
-    stored = [each for each in service.pinned() if each.column in served.column_names]
-    columns = {*(each.column for each in stored), *service.computed}
-    frame = served.drop_columns([name for name in served.column_names if name in columns])
-    table = _BesideRecomputed(
-        service, served, frame, _recomputed(service, frame, on_demand, timestamp, as_of), timestamp, as_of
-    )
+    on_demand, stored, table = _beside_recomputed(service, served, timestamp, as_of)
     found = {version: table.stored(version, features) for version, features in _by_version(stored).items()}
     for each in on_demand:
         for told in table.on_demand(each, _feeding(each, service)):
             found.setdefault(told.version, Compared(told.version)).add(told)
     return [each for each in found.values() if each.features]
+
+
+def compare_row(service: FeatureService, served: pa.Table, *, timestamp: str, as_of: datetime) -> list[Cell]:
+    """Recompute the one row of ``served`` (see ``check``), with what had arrived at ``as_of``: each column beside it.
+
+    Columns that can not be recomputed (request features of their transform were not logged) are left out. Raises
+    InvalidInput where a join key is missing, Unavailable when the engine can not compute.
+    """
+    on_demand, stored, table = _beside_recomputed(service, served, timestamp, as_of)
+    found = [
+        cell for version, features in _by_version(stored).items() for cell in table.stored_cells(version, features)
+    ]
+    return [*found, *(cell for each in on_demand for cell in table.on_demand_cells(each, _feeding(each, service)))]
 
 
 def keep(compared: Iterable[Compared], *, now: datetime, since: datetime | None = None) -> list[ConsistencyCheck]:
@@ -258,6 +287,18 @@ def _recomputed(
     return table
 
 
+def _beside_recomputed(
+    service: FeatureService, served: pa.Table, timestamp: str, as_of: datetime
+) -> tuple[list[OnDemandTransform], list[FeatureServiceFeature], _BesideRecomputed]:
+    """What of ``served`` can be recomputed (transforms and stored features), and the two tables."""
+    on_demand = _recomputable(service, served.column_names)
+    stored = [each for each in service.pinned() if each.column in served.column_names]
+    columns = {*(each.column for each in stored), *service.computed}
+    frame = served.drop_columns([name for name in served.column_names if name in columns])
+    recomputed = _recomputed(service, frame, on_demand, timestamp, as_of)
+    return on_demand, stored, _BesideRecomputed(service, served, frame, recomputed, timestamp, as_of)
+
+
 @dataclass(frozen=True)
 class _Column:
     """A column that is compared: the feature's name in the counts, its column and type, and the transform it is of."""
@@ -281,17 +322,40 @@ class _BesideRecomputed:
 
     def stored(self, version: FeatureViewVersion, features: Sequence[FeatureServiceFeature]) -> Compared:
         """The columns of one view version."""
-        types = version.types
-        columns = [_Column(each.feature, each.column, types[each.feature]) for each in features]
-        counts, examples = self._compared(columns, [version])
+        counts, examples = self._compared(_stored_columns(version, features), [version])
         return Compared(version, counts, examples)
+
+    def stored_cells(self, version: FeatureViewVersion, features: Sequence[FeatureServiceFeature]) -> list[Cell]:
+        """The columns of one view version, of the table's first row."""
+        return self._cells(str(version), _stored_columns(version, features), [version])
 
     def on_demand(self, transform: OnDemandTransform, versions: Sequence[FeatureViewVersion]) -> list[Compared]:
         """The columns of a transform, told of each view version that feeds it."""
-        types = zip(transform.columns, (each["dtype"] for each in transform.features), strict=True)
-        columns = [_Column(name, name, dtype, transform) for name, dtype in types if name in self.served.column_names]
-        counts, examples = self._compared(columns, versions)
+        counts, examples = self._compared(self._columns_of(transform), versions)
         return [Compared(each, {name: replace(count) for name, count in counts.items()}, examples) for each in versions]
+
+    def on_demand_cells(self, transform: OnDemandTransform, versions: Sequence[FeatureViewVersion]) -> list[Cell]:
+        """The columns of a transform, of the table's first row."""
+        return self._cells(str(transform), self._columns_of(transform), versions)
+
+    def _columns_of(self, transform: OnDemandTransform) -> list[_Column]:
+        types = zip(transform.columns, (each["dtype"] for each in transform.features), strict=True)
+        return [_Column(name, name, dtype, transform) for name, dtype in types if name in self.served.column_names]
+
+    def _cells(self, origin: str, columns: Sequence[_Column], versions: Sequence[FeatureViewVersion]) -> list[Cell]:
+        flags = {each.name: self._differing(each, self.recomputed, slice(None)) for each in columns}
+        late = self._late(versions, columns, flags)
+        return [
+            Cell(
+                column=each.name,
+                origin=origin,
+                served=cells.conform(self.served.column(each.name), each.dtype)[0].as_py(),
+                recomputed=cells.conform(self.recomputed.column(each.name), each.dtype)[0].as_py(),
+                differs=bool(flags[each.name][0]),
+                is_late=bool(late[each.name][0]),
+            )
+            for each in columns
+        ]
 
     def _compared(
         self, columns: Sequence[_Column], versions: Sequence[FeatureViewVersion]
@@ -356,6 +420,11 @@ class _BesideRecomputed:
             "served": _shown(self.served, column.name, place),
             "recomputed": _shown(self.recomputed, column.name, place),
         }
+
+
+def _stored_columns(version: FeatureViewVersion, features: Sequence[FeatureServiceFeature]) -> list[_Column]:
+    types = version.types
+    return [_Column(each.feature, each.column, types[each.feature]) for each in features]
 
 
 def _shown(table: pa.Table, column: str, place: int) -> str:

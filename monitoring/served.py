@@ -119,7 +119,7 @@ def _of_champions(rows: pa.Table) -> Iterator[Sample]:
         pc.unique(rows["version_id"].combine_chunks()).to_pylist()
     )
     for key in sorted(versions):
-        yield from _served_by(serving(versions[key]), rows.filter(pc.equal(rows["version_id"], key)))
+        yield from served_by(serving(versions[key]), rows.filter(pc.equal(rows["version_id"], key)))
 
 
 def _of_rollout(salt: str, rows: pa.Table) -> Iterator[Sample]:
@@ -128,13 +128,13 @@ def _of_rollout(salt: str, rows: pa.Table) -> Iterator[Sample]:
     if rollout is None or rollout.incumbent is None:
         return
     champion = serving(rollout.incumbent)
-    yield from _served_by(champion, rows)
+    yield from served_by(champion, rows)
     if prediction_log.CANDIDATE_GIVEN in rows.column_names:
         given = pc.fill_null(rows[prediction_log.CANDIDATE_GIVEN], False)
-        yield from _served_by(serving(rollout.version, beside=champion), rows.filter(given))
+        yield from served_by(serving(rollout.version, beside=champion), rows.filter(given))
 
 
-def _served_by(line: Serving, rows: pa.Table) -> Iterator[Sample]:
+def served_by(line: Serving, rows: pa.Table) -> Iterator[Sample]:
     """A version's store columns and what was asked for them, under their own names."""
     if line.service is None:
         return

@@ -62,6 +62,24 @@ class DayFiles:
         )
         return first_of_each(table.filter(inside), self.key)
 
+    def find(self, value: str, *, days: Sequence[date] | None = None) -> pa.Table | None:
+        """The row with this key as a table of one row with all its columns; None when there is none.
+
+        ``days`` are looked through in order; without them all, newest first. Of a day the first written row counts.
+        """
+        for day in reversed(self.days()) if days is None else days:
+            for _ in range(_ATTEMPTS):
+                try:
+                    found = self._first(day, value)
+                except FileNotFoundError:  # a compaction replaced it: the row is in another file now
+                    continue
+                if found is not None:
+                    return found
+                break
+            else:
+                raise OSError(f"{self._day(day)} changed during each of {_ATTEMPTS} readings")
+        return None
+
     def compact(self, day: date) -> int:
         """Put the files of a past day into one; the count of files replaced (0: nothing to do).
 
@@ -113,6 +131,17 @@ class DayFiles:
             except FileNotFoundError:
                 continue
         raise OSError(f"{self._day(day)} changed during each of {_ATTEMPTS} readings")
+
+    def _first(self, day: date, value: str) -> pa.Table | None:
+        """The first written row of a day with this key: only keys are read until it is found."""
+        for path in _files(self._day(day)):
+            with pq.ParquetFile(path) as file:
+                for group in range(file.num_row_groups):
+                    keys = file.read_row_group(group, columns=[self.key], use_threads=False)[self.key]
+                    place = pc.index(keys, pa.scalar(value, keys.type)).as_py()
+                    if place >= 0:
+                        return file.read_row_group(group, use_threads=False).slice(place, 1)
+        return None
 
     def _part(self, path: Path, columns: Sequence[str] | None) -> pa.Table:
         with pq.ParquetFile(path) as file:

@@ -7,8 +7,9 @@ data root: ``predictions/<endpoint>``, ``outcomes/<endpoint>`` and ``shadow/<end
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -72,6 +73,29 @@ def append(endpoint: str, table: pa.Table) -> None:
 def read(endpoint: str, *, since: datetime, until: datetime, columns: Sequence[str] | None = None) -> pa.Table:
     """Predictions asked at ``since`` <= at < ``until``, each request once (as first answered)."""
     return _predictions(endpoint).read(since=since, until=until, columns=columns)
+
+
+def find_row(endpoint: str, request_id: str, *, at: datetime | None = None) -> pa.Table | None:
+    """The logged prediction as a table of one row, with every column of its file; None when there is none.
+
+    ``at`` (any moment of its day, UTC) spares looking through the days, newest first. A request id that was used on
+    several days is its newest prediction; on one day, as first answered.
+    """
+    days = None if at is None else [at.astimezone(UTC).date()]
+    return _predictions(endpoint).find(request_id, days=days)
+
+
+def find(endpoint: str, request_id: str, *, at: datetime | None = None) -> dict[str, Any] | None:
+    """The logged prediction by column (see ``find_row``)."""
+    row = find_row(endpoint, request_id, at=at)
+    return None if row is None else dict(row.to_pylist()[0])
+
+
+def find_outcome(endpoint: str, request_id: str, *, at: datetime, as_of: datetime) -> dict[str, Any] | None:
+    """What became of a prediction that was made at ``at``, as known at ``as_of``: ``OUTCOME`` by column, or None."""
+    known = read_outcomes(endpoint, since=at, until=at + timedelta(microseconds=1), as_of=as_of)
+    mine = known.filter(pc.equal(known["request_id"], request_id))
+    return dict(mine.to_pylist()[0]) if mine.num_rows else None
 
 
 def append_outcomes(endpoint: str, table: pa.Table) -> None:

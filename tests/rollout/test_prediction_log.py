@@ -184,3 +184,52 @@ def test_append__writer_killed_at_any_moment__loses_nothing_acknowledged(data_ro
     assert len(found - promised) <= 2  # written, the reply was on its way
     prediction_log.append("desk", rows("after"))
     assert "after" in set(read()["request_id"].to_pylist())
+
+
+def test_find__by_request__gives_the_row_with_its_features() -> None:
+    prediction_log.append("desk", rows("a", "b", distance=100.0, score=0.25))
+    found = prediction_log.find("desk", "b")
+    assert found is not None
+    assert (found["request_id"], found["score"], found["distance"], found["at"]) == ("b", 0.25, 100.0, NOON)
+    assert prediction_log.find("desk", "c") is None
+    assert prediction_log.find("nowhere", "b") is None
+
+
+def test_find__the_same_request_twice__is_as_first_answered_of_the_newest_day() -> None:
+    prediction_log.append("desk", rows("a", score=0.1))
+    prediction_log.append("desk", rows("a", score=0.9))
+    prediction_log.append("desk", rows("a", at=NOON - 3 * DAY, score=0.5))
+    newest, older = prediction_log.find("desk", "a"), prediction_log.find("desk", "a", at=NOON - 3 * DAY)
+    assert newest is not None
+    assert older is not None
+    assert (newest["score"], older["score"]) == (0.1, 0.5)
+    assert prediction_log.find("desk", "a", at=NOON - DAY) is None
+
+
+def test_find__after_compaction__is_the_same_row() -> None:
+    for number in range(5):
+        prediction_log.append("desk", rows(f"r{number}", score=number / 10, distance=float(number)))
+    before = prediction_log.find("desk", "r3")
+    prediction_log.compact("desk", now=NOON + DAY)
+    assert prediction_log.find("desk", "r3") == before
+
+
+def test_find__odd_request_ids__are_found_as_they_are() -> None:
+    odd = ["a/b", "..", "r\n1", "%2F", "é\u202e", "", "' OR 1=1 --"]
+    prediction_log.append("desk", rows(*odd))
+    for each in odd:
+        found = prediction_log.find("desk", each)
+        assert found is not None
+        assert found["request_id"] == each
+
+
+def test_find_outcome__is_the_newest_that_had_arrived() -> None:
+    prediction_log.append_outcomes("desk", labels("a", 0.0, arrived=NOON + DAY))
+    prediction_log.append_outcomes("desk", labels("a", 1.0, arrived=NOON + 2 * DAY))
+    prediction_log.append_outcomes("desk", labels("b", 0.0, arrived=NOON + DAY))
+
+    def label(as_of: datetime) -> float | None:
+        found = prediction_log.find_outcome("desk", "a", at=NOON, as_of=as_of)
+        return None if found is None else float(found["label"])
+
+    assert [label(NOON), label(NOON + DAY), label(NOON + 3 * DAY)] == [None, 0.0, 1.0]
