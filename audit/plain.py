@@ -22,7 +22,8 @@ from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions
 from rest_framework.settings import api_settings
 
-from audit.errors import GatehouseError
+from audit import scopes
+from audit.errors import GatehouseError, NotPermitted
 
 SECONDS = 5.0
 """How long a process remembers who a token belongs to, and what its holder may see."""
@@ -61,38 +62,53 @@ class Caller:
     token: bytes
 
 
+@dataclass(frozen=True)
+class _Holder:
+    """Whose token it is, and what it may be used for."""
+
+    user: User
+    scopes: tuple[str, ...]
+
+
 Answer = Callable[..., Any]
-_callers: Remembered[User] = Remembered()
+_holders: Remembered[_Holder] = Remembered()
 
 
-def answering_posts(answer: Answer) -> Callable[..., HttpResponseBase]:
-    """A view of ``answer(caller, body, **address)``; what it returns is sent as JSON.
+def answering_posts(*, scope: str) -> Callable[[Answer], Callable[..., HttpResponseBase]]:
+    """A view of ``answer(caller, body, **address)`` for tokens with ``scope``; what it returns is sent as JSON.
 
     ``body`` is a function that reads and parses what was sent, so that what the caller may not see is not there
     whatever they sent.
     """
 
-    @csrf_exempt  # tokens only: a browser sends none by itself
-    @wraps(answer)
-    def view(request: HttpRequest, **address: Any) -> HttpResponseBase:
-        try:
-            caller = _caller(request)
-            if request.method != "POST":
-                raise exceptions.MethodNotAllowed(str(request.method))
-            said = answer(caller, lambda: _body(request), **address)
-        except _REFUSALS as refusal:
-            return _refused(request, refusal)
-        return HttpResponse(orjson.dumps(said), content_type=_JSON)
+    def viewed(answer: Answer) -> Callable[..., HttpResponseBase]:
+        @csrf_exempt  # tokens only: a browser sends none by itself
+        @wraps(answer)
+        def view(request: HttpRequest, **address: Any) -> HttpResponseBase:
+            try:
+                caller = _caller(request, scope)
+                if request.method != "POST":
+                    raise exceptions.MethodNotAllowed(str(request.method))
+                said = answer(caller, lambda: _body(request), **address)
+            except _REFUSALS as refusal:
+                return _refused(request, refusal)
+            return HttpResponse(orjson.dumps(said), content_type=_JSON)
 
-    return view
+        view.scope = scope  # type: ignore[attr-defined]  # for the schema
+        return view
+
+    return viewed
 
 
-def _caller(request: HttpRequest) -> Caller:
+def _caller(request: HttpRequest, scope: str) -> Caller:
     token = blake2b(request.META.get("HTTP_AUTHORIZATION", "").encode(), digest_size=32).digest()
-    return Caller(_callers.get(token, lambda: _user(request)), token)
+    holder = _holders.get(token, lambda: _holder(request))
+    if refusal := scopes.missing(scope, holder.scopes):
+        raise NotPermitted(refusal)
+    return Caller(holder.user, token)
 
 
-def _user(request: HttpRequest) -> User:
+def _holder(request: HttpRequest) -> _Holder:
     (authentication,) = (each() for each in _setting("DEFAULT_AUTHENTICATION_CLASSES"))
     try:
         found = authentication.authenticate(request)
@@ -101,8 +117,8 @@ def _user(request: HttpRequest) -> User:
     except exceptions.APIException as refusal:
         refusal.auth_header = authentication.authenticate_header(request)  # type: ignore[attr-defined]  # as APIView does
         raise
-    user: User = found[0]
-    return user
+    user, token = found
+    return _Holder(user, tuple(token.scopes))
 
 
 def _body(request: HttpRequest) -> Any:
@@ -122,6 +138,8 @@ def _refused(request: HttpRequest, refusal: Exception) -> HttpResponse:
     """The refusal as the API says it everywhere."""
     response = _setting("EXCEPTION_HANDLER")(refusal, {"request": request})
     headers = {name: value for name, value in response.headers.items() if name != "Content-Type"}
+    if isinstance(refusal, exceptions.MethodNotAllowed):
+        headers["Allow"] = "POST"
     return HttpResponse(
         orjson.dumps(response.data), status=response.status_code, content_type=response.content_type, headers=headers
     )

@@ -1,4 +1,4 @@
-"""What the API of every app shares: strict queries, bounded bodies, refusals that name the field.
+"""What the API of every app shares: scopes, strict queries, bounded bodies, ETags, refusals that name the field.
 
 A view finds its rows, calls one verb or none, and answers. What a query or a body does not know is refused: a
 misspelled filter would answer everything, a misspelled field would be lost from the record.
@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
+from hashlib import sha256
 from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from django.http import QueryDict
+from django.http import HttpResponseBase, HttpResponseNotModified, QueryDict
+from django.utils.http import parse_etags
 from django_filters.rest_framework import DjangoFilterBackend
-from rest_framework import exceptions, generics, parsers, serializers, status
+from rest_framework import exceptions, generics, parsers, renderers, serializers, status
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from audit.errors import InvalidInput
+from audit import answers, scopes
+from audit.errors import InvalidInput, NotPermitted
 
 NAMED_ERRORS = 20
 """A body of a thousand wrong rows is refused with the first so many."""
@@ -31,6 +37,20 @@ class TooLarge(exceptions.APIException):
 
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "too_large"
+
+
+class PreconditionRequired(exceptions.APIException):
+    """A change of something that others change as well, without a word on what it was when it was read."""
+
+    status_code = status.HTTP_428_PRECONDITION_REQUIRED
+    default_code = "precondition_required"
+
+
+class PreconditionFailed(exceptions.APIException):
+    """It is not what it was when the caller read it."""
+
+    status_code = status.HTTP_412_PRECONDITION_FAILED
+    default_code = "precondition_failed"
 
 
 def refuse_larger(request: Request, most: int) -> None:
@@ -64,10 +84,17 @@ class StrictFilters(DjangoFilterBackend):  # type: ignore[misc]  # django-filter
 
 
 class ApiView(APIView):
-    """``query`` names the query parameters of a view; any other is refused (400)."""
+    """``query`` names the query parameters of a view; any other is refused (400).
+
+    ``scope`` is what a token needs for everything but looking, which needs ``read`` (``audit.scopes``).
+    """
 
     parser_classes: Sequence[type[parsers.BaseParser]] = (BoundedJSONParser,)
     query: ClassVar[tuple[str, ...]] = ()
+    scope: ClassVar[str] = ""
+    takes_keys: ClassVar[bool] = True
+    """An Idempotency-Key of a POST counts. Not where repeating is harmless by itself, or work takes minutes: the
+    answer is kept in the transaction of the work."""
 
     @property
     def user(self) -> User:
@@ -75,7 +102,36 @@ class ApiView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
+        if not hasattr(self, str(request.method).lower()):
+            raise exceptions.MethodNotAllowed(str(request.method))  # whatever the token may do
+        if refusal := scopes.missing(self.scope_of(str(request.method)), getattr(request.auth, "scopes", ())):
+            raise NotPermitted(refusal)
         self.refuse_unknown(request.query_params)
+        if request.method == "POST" and self.takes_keys and (key := answers.key_of(request)) is not None:
+            self.__dict__["post"] = partial(self._post_once, key)  # found first where REST framework looks for it
+
+    @classmethod
+    def scope_of(cls, method: str) -> str:
+        """What a token needs for this method."""
+        return scopes.READ if method in SAFE_METHODS else cls.scope
+
+    def _post_once(self, key: str, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        post: Any = type(self).post  # type: ignore[attr-defined]  # it is one of those that have it
+        return answers.once(request, key, lambda: post(self, request, *args, **kwargs))
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """What was looked at gets an ETag; one that the caller has already is not sent again."""
+        final = super().finalize_response(request, response, *args, **kwargs)
+        looked = request.method in ("GET", "HEAD") and final.status_code == status.HTTP_200_OK
+        return _tagged(request, final) if looked and isinstance(final, Response) else final
+
+    def require_match(self, current: Any) -> None:
+        """Refuse a change unless If-Match names what ``current``, read under a lock, is represented as."""
+        given = self.request.headers.get("If-Match")
+        if given is None:
+            raise PreconditionRequired("Say by If-Match which state you change: the ETag of a GET of this address.")
+        if given.strip() != "*" and etag_of(current) not in parse_etags(given):
+            raise PreconditionFailed("It was changed since you read it, or you read something else: GET it again.")
 
     def known_query(self) -> set[str]:
         return set(self.query)
@@ -93,6 +149,28 @@ class ApiView(APIView):
         if not serializer.is_valid():
             raise InvalidInput(dict(list(_by_path(serializer.errors).items())[:NAMED_ERRORS]))
         return cast(dict[str, Any], serializer.validated_data)
+
+
+def etag_of(data: Any) -> str:
+    """The strong ETag of what is answered as ``data``."""
+    return _tag(bytes(renderers.JSONRenderer().render(data)))
+
+
+def _tag(content: bytes) -> str:
+    return f'"{sha256(content).hexdigest()[:32]}"'
+
+
+def _tagged(request: Request, response: Response) -> HttpResponseBase:
+    """The answer with its ETag (of its own bytes); 304 for what the caller has."""
+    response.render()
+    tag = _tag(response.content)
+    keeping = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    given = request.headers.get("If-None-Match", "")
+    had = given.strip() == "*" or tag in [each.removeprefix("W/") for each in parse_etags(given)]
+    final: HttpResponseBase = HttpResponseNotModified() if had else response
+    for name, value in keeping.items():
+        final[name] = value
+    return final
 
 
 class Listing(ApiView, generics.ListAPIView[Any]):

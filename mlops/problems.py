@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.defaults import server_error as server_error_page
@@ -13,21 +14,25 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
 
-from audit.errors import GatehouseError, InvalidInput
+from audit.errors import GatehouseError, InvalidInput, Unavailable
 from audit.rest import TooLarge
+from mlops import request_ids
 
 MEDIA_TYPE = "application/problem+json"
 
 
 def problem(*, code: int, title: str, detail: str, instance: str, errors: Any = None) -> dict[str, Any]:
-    """The members of RFC 9457 section 3.1, with ``errors`` by field as extension."""
+    """The members of RFC 9457 section 3.1; extensions: the request's name, and ``errors`` by field."""
     body = {"type": "about:blank", "title": title, "status": int(code), "detail": detail, "instance": instance}
+    body["request_id"] = request_ids.current()
     return body if not errors else {**body, "errors": errors}
 
 
 def exception_handler(exception: Exception, context: dict[str, Any]) -> Response | None:
     """Every refusal in one shape; None (a 500 of Django's own) for what nobody foresaw."""
     instance = context["request"].path
+    if isinstance(exception, OperationalError) and "locked" in str(exception):  # SQLite: others write for too long
+        exception = Unavailable("The database was busy for too long. Nothing was done: ask again.")
     if isinstance(exception, GatehouseError):
         errors = exception.errors if isinstance(exception, InvalidInput) else None
         body = problem(

@@ -56,18 +56,29 @@ def test_event__tells_what_followed_from_it() -> None:
 def test_token__from_the_command__opens_the_api_and_leaves_an_event() -> None:
     alice()
     out = StringIO()
-    call_command("token", "alice", "--days", "1", stdout=out)
+    call_command("token", "alice", "--scope", "read", "--days", "1", "--name", "CI", stdout=out)
     text = out.getvalue().strip()
 
     assert text.startswith("gh_")
     assert Client(headers={"Authorization": f"Bearer {text}"}).get("/api/v1/models/").status_code == 200
     event = Event.objects.get(name="token.issued")
     assert text not in str(event.data)
+    assert (event.data["scopes"], event.data["name"]) == (["read"], "CI")
 
 
-@pytest.mark.parametrize(("user", "days"), [("nobody", "1"), ("alice", "0"), ("alice", "1000")])
-def test_token__for_nobody_or_for_ever__is_refused(user: str, days: str) -> None:
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [
+        ("nobody", ["--scope", "read"]),
+        ("alice", ["--scope", "read", "--days", "0"]),
+        ("alice", ["--scope", "read", "--days", "367"]),
+        ("alice", []),
+        ("alice", ["--scope", "everything"]),
+    ],
+    ids=["nobody", "no time", "for ever", "no scope", "no such scope"],
+)
+def test_token__for_nobody_or_for_ever_or_for_nothing__is_refused(user: str, words: list[str]) -> None:
     alice()
 
     with pytest.raises(CommandError):
-        call_command("token", user, "--days", days)
+        call_command("token", user, *words)

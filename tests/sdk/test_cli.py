@@ -72,7 +72,7 @@ def test_register__with_a_lineage_file__prints_the_version(
     assert capsys.readouterr().out.startswith("late-arrival v1 ")
     lineage.write_text('{"sed": 3}')
     assert run(alice(), *words) == 2
-    assert "a lineage is a JSON object with some of code_digest, commit" in capsys.readouterr().err
+    assert "a lineage is a JSON object with some of claims, code_digest, commit" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

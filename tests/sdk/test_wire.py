@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import uuid
+from base64 import b64encode
 from pathlib import Path
 
 import httpx
@@ -18,14 +21,18 @@ class Portal:
 
     def __init__(self, *answers: int | httpx.Response | Exception) -> None:
         self.answers, self.asked = list(answers), 0
+        self.keys: list[str] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         request.read()
+        self.keys.append(request.headers.get("Idempotency-Key", ""))
         answer = self.answers[min(self.asked, len(self.answers) - 1)]
         self.asked += 1
         if isinstance(answer, Exception):
             raise answer
-        return httpx.Response(answer, json=PAGE) if isinstance(answer, int) else answer
+        if isinstance(answer, int):
+            return httpx.Response(answer, json=PAGE)
+        return httpx.Response(answer.status_code, content=answer.read(), headers=answer.headers)
 
     def client(self) -> gatehouse.Client:
         retries = Retries(attempts=3, pause=0.0)
@@ -60,13 +67,49 @@ def test_asking__a_defect__is_not_repeated() -> None:
     assert portal.asked == 1
 
 
-@pytest.mark.parametrize("trouble", [503, BROKEN])
-def test_telling__what_may_have_been_heard__is_not_repeated(trouble: int | Exception) -> None:
-    portal = Portal(trouble, 201)
+EVIDENCE: dict[str, object] = {
+    "id": 1, "model": "m", "kind": "lint", "verdict": "passed", "summary": "", "code_digest": "", "commit": "",
+    "submitted_at": "2013-04-01T12:00:00Z",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("trouble", [503, BROKEN, httpx.ReadTimeout("late")])
+def test_telling__what_may_have_been_heard__is_said_again_with_the_same_key(trouble: int | Exception) -> None:
+    portal = Portal(trouble, trouble, httpx.Response(201, json=EVIDENCE))
+    client = portal.client()
+    client.submit_evidence("m", "lint", [], code_digest="0" * 64)
+    client.submit_evidence("m", "lint", [], code_digest="0" * 64)
+
+    first, *again, other = portal.keys
+    assert again == [first, first]
+    assert uuid.UUID(first) != uuid.UUID(other)
+
+
+def test_change__of_a_state_that_was_read__is_tried_once() -> None:
+    portal = Portal(503)
 
     with pytest.raises(gatehouse.ServerError):
-        portal.client().submit_evidence("m", "lint", [], code_digest="0" * 64)
+        portal.client().change_model("m", etag='"1"', reason="Shorter.", title="M")
     assert portal.asked == 1
+
+
+def test_change__of_a_state_that_is_gone__is_a_conflict() -> None:
+    gone = httpx.Response(412, json={"title": "Precondition Failed", "detail": "It was changed since."})
+
+    with pytest.raises(gatehouse.Conflict, match="changed since"):
+        Portal(gone).client().change_model("m", etag='"1"', reason="Shorter.", title="M")
+
+
+def test_download__whose_bytes_are_not_those_announced__leaves_no_file(tmp_path: Path) -> None:
+    digest = b64encode(hashlib.sha256(b"weights").digest()).decode()
+    headers = {"Repr-Digest": f"sha-256=:{digest}:"}
+    whole = Portal(httpx.Response(200, content=b"weights", headers=headers))
+    damaged = Portal(httpx.Response(200, content=b"weightz", headers=headers))
+
+    assert whole.client().download("m", 1, "model.skops", tmp_path).read_bytes() == b"weights"
+    with pytest.raises(gatehouse.ServerError, match="not those that were announced"):
+        damaged.client().download("m", 1, "model.skops", tmp_path / "other")
+    assert not list(tmp_path.glob("other*"))
 
 
 def test_registering__which_is_the_same_twice__sends_its_whole_file_again(tmp_path: Path) -> None:

@@ -48,8 +48,9 @@ class Command(BaseCommand):
         end = datetime.fromisoformat(options["until"]).replace(tzinfo=UTC) if options["until"] else END
         self._clear()
         call_command("migrate", verbosity=0)
-        registered_model = self._live(end)
-        self._summarize(registered_model, end, time.monotonic() - started)
+        house, cast = self._live(end)
+        self._summarize(house, cast, end, time.monotonic() - started)
+        self._send_home()
         if not options["no_serve"]:
             self._serve(options["port"], end)
 
@@ -69,16 +70,16 @@ class Command(BaseCommand):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MARKER).write_text("manage.py demo empties this folder when it starts.\n")
 
-    def _live(self, end: datetime) -> Any:
+    def _live(self, end: datetime) -> tuple[Any, Any]:
         from engines import scoring
         from mlops.demo.people import create_people
         from mlops.demo.replay import replay
         from mlops.demo.setup import OPENED, furnish
         from mlops.demo.story import scenes
         from registry import training
-        from rollout import scorers
 
         scoring.warm_up()
+        scoring.warm_up("onnx")
         training.keep_one_waiting()
         self._say("Setting the house up: sources, features, owners, policy, endpoint …")
         clock.set_to(OPENED)
@@ -95,10 +96,17 @@ class Command(BaseCommand):
                 self._progress(now, end)
             day = now.date()
         self._tell(told)
+        return house, cast
+
+    def _send_home(self) -> None:
+        """End the children that still wait for work."""
+        from engines import scoring
+        from registry import training
+        from rollout import scorers
+
         scorers.close_all()
         scoring.shut_down()
         training.send_home()
-        return house.registered_model
 
     def _progress(self, now: datetime, end: datetime) -> None:
         share = (now - START) / (end - START)
@@ -112,11 +120,13 @@ class Command(BaseCommand):
                 self._say(f"  {event.at:%Y-%m-%d %H:%M}  {event.name:<26} {event.subject_label}: {event.reason}"[:220])
         return told
 
-    def _summarize(self, registered_model: Any, end: datetime, seconds: float) -> None:
+    def _summarize(self, house: Any, cast: Any, end: datetime, seconds: float) -> None:
+        from mlops.demo import evidence, summary
         from mlops.demo.setup import OPENED
-        from mlops.demo.summary import lines
 
-        for line in lines(registered_model, since=OPENED, until=end):
+        for line in summary.lines(house.registered_model, since=OPENED, until=end):
+            self._say(line)
+        for line in (*summary.title("What the auditor asks"), *evidence.lines(house, cast, now=end)):
             self._say(line)
         self._say(f"\n{(end - START).days} days replayed in {seconds:.0f} s of wall time.")
 

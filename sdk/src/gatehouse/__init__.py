@@ -1,4 +1,4 @@
-"""Client of the Gatehouse portal, for training pipelines and CI.
+"""Client of the Gatehouse portal, for training pipelines, CI and notebooks.
 
 with gatehouse.Client("https://gatehouse.example.com", token) as portal:
     version = portal.register_version("late-arrival", "model.skops", code_digest=gatehouse.code_digest("src"))
@@ -29,23 +29,36 @@ from gatehouse.client import Client
 from gatehouse.code import code_digest
 from gatehouse.definitions import DefinitionError
 from gatehouse.errors import Conflict, GatehouseError, InvalidInput, NotFound, NotPermitted, ServerError, TimedOut
+from gatehouse.graphs import Affected, Graph, Impact, Node, Replay, Served, VersionDiff
 from gatehouse.plans import Change, Plan
+from gatehouse.records import Card, Checkpoint, Event, File, Hold, LogState, Manifest, Report
 from gatehouse.wire import Retries
 
 __all__ = [
+    "Affected",
+    "Card",
     "Change",
     "Check",
+    "Checkpoint",
     "Client",
     "Conflict",
     "DefinitionError",
+    "Event",
     "Evidence",
+    "File",
     "GateRun",
     "GateStanding",
     "GatehouseError",
+    "Graph",
+    "Hold",
+    "Impact",
     "InvalidInput",
+    "LogState",
     "Look",
+    "Manifest",
     "Measurement",
     "Model",
+    "Node",
     "NotFound",
     "NotPermitted",
     "Owners",
@@ -53,14 +66,18 @@ __all__ = [
     "Plan",
     "Prediction",
     "Push",
+    "Replay",
+    "Report",
     "Retries",
     "Rollout",
     "RolloutStanding",
+    "Served",
     "ServerError",
     "Standing",
     "TimedOut",
     "TrainingRun",
     "Vectors",
     "Version",
+    "VersionDiff",
     "code_digest",
 ]

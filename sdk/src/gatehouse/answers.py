@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from gatehouse.showing import Shown, table
+
 T = TypeVar("T")
 
 
@@ -33,7 +35,7 @@ def _value(hint: Any, told: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Owners:
+class Owners(Shown):
     """The groups with the three duties."""
 
     data_science: str
@@ -42,7 +44,7 @@ class Owners:
 
 
 @dataclass(frozen=True)
-class Pipeline:
+class Pipeline(Shown):
     """How a model is trained; ``windows`` are those a retraining chooses among."""
 
     name: str
@@ -55,8 +57,11 @@ class Pipeline:
 
 
 @dataclass(frozen=True, repr=False)
-class Model:
-    """A registered model; ``champion`` is the number of the version that serves, None before the first."""
+class Model(Shown):
+    """A registered model; ``champion`` is the number of the version that serves, None before the first.
+
+    ``etag`` names the state that was read (of one model, not in lists): what ``Client.change_model`` takes.
+    """
 
     name: str
     title: str
@@ -67,6 +72,7 @@ class Model:
     automation: bool
     description: str = ""
     pipelines: tuple[Pipeline, ...] = ()
+    etag: str = ""
 
     def __repr__(self) -> str:
         serves = f"v{self.champion} serves" if self.champion is not None else "no champion yet"
@@ -74,7 +80,7 @@ class Model:
 
 
 @dataclass(frozen=True, repr=False)
-class Version:
+class Version(Shown):
     """One immutable version. ``lineage`` is a tree of kind, label, facts, is_verified and parts (empty in lists)."""
 
     model: str
@@ -94,15 +100,19 @@ class Version:
     note: str
     registered_by: str | None
     registered_at: datetime
+    manifest_digest: str = ""
     parameters: Mapping[str, Any] | None = None
     lineage: Mapping[str, Any] | None = None
+    load_class_because: str = ""
+    claims: Mapping[str, Any] | None = None
+    registered_with: str = ""
 
     def __repr__(self) -> str:
         return f"<Version {self.model} v{self.number} {self.artifact_digest[:12]} ({self.load_class})>"
 
 
 @dataclass(frozen=True, repr=False)
-class Evidence:
+class Evidence(Shown):
     """A report as the portal read it; ``verdict`` is passed, failed, inconclusive or error."""
 
     id: int
@@ -119,7 +129,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, repr=False)
-class Check:
+class Check(Shown):
     """One check of a gate run with its numbers."""
 
     check_id: str
@@ -138,7 +148,7 @@ class Check:
 
 
 @dataclass(frozen=True, repr=False)
-class GateRun:
+class GateRun(Shown):
     id: int
     model: str
     version: int
@@ -157,7 +167,7 @@ class GateRun:
 
 
 @dataclass(frozen=True)
-class GateStanding:
+class GateStanding(Shown):
     """``state`` is a gate run's, ``unjudged``, or ``void``: passed, but under a policy that is no longer in force."""
 
     state: str
@@ -169,7 +179,7 @@ class GateStanding:
 
 
 @dataclass(frozen=True)
-class RolloutStanding:
+class RolloutStanding(Shown):
     id: int
     endpoint: str
     state: str
@@ -179,7 +189,7 @@ class RolloutStanding:
 
 
 @dataclass(frozen=True, repr=False)
-class Standing:
+class Standing(Shown):
     """Where a version is (``stage``) and ``why``."""
 
     model: str
@@ -202,7 +212,7 @@ class Standing:
 
 
 @dataclass(frozen=True, repr=False)
-class TrainingRun:
+class TrainingRun(Shown):
     """``version`` is the number of the version that it made, once it has succeeded."""
 
     id: int
@@ -223,7 +233,7 @@ class TrainingRun:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Measurement(Shown):
     """One metric of one look; ``harm`` and ``no_harm`` are log e-values that prove at ``needed``."""
 
     metric: str
@@ -240,7 +250,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Look:
+class Look(Shown):
     number: int
     stage: str
     step: int
@@ -251,7 +261,7 @@ class Look:
 
 
 @dataclass(frozen=True, repr=False)
-class Rollout:
+class Rollout(Shown):
     """``latest_look`` is only there when one rollout was asked for, and after its first look."""
 
     id: int
@@ -272,7 +282,7 @@ class Rollout:
 
 
 @dataclass(frozen=True, repr=False)
-class Prediction:
+class Prediction(Shown):
     """``arm`` says who should have answered, ``answered_by`` who did; an outcome names ``at`` as its predicted_at."""
 
     request_id: str
@@ -289,7 +299,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, repr=False)
-class Vectors:
+class Vectors(Shown):
     """Features as they are served at ``at``: a row for each entity asked for, and in it a place for each of ``names``.
 
     ``ages`` are seconds since the event that gave the value (None: nothing is known); ``statuses`` say why a value is
@@ -306,6 +316,9 @@ class Vectors:
     def __repr__(self) -> str:
         return f"<Vectors of {self.service}: {len(self.rows)} entities, {len(self.names)} features>"
 
+    def _repr_html_(self) -> str:
+        return table(self.names, self.rows)
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -315,7 +328,7 @@ class Vectors:
 
 
 @dataclass(frozen=True, repr=False)
-class Push:
+class Push(Shown):
     """``written``: of each view that is served at once, how many of its values were newer than what the store held."""
 
     source: str

@@ -4,7 +4,7 @@
     ├── InvalidInput      400, 413, 415, 422  change what was sent; ``errors`` names the fields
     ├── NotPermitted      401, 403            another token, or somebody whose duty it is
     ├── NotFound          404                 it does not exist, or this token may not see it
-    ├── Conflict          409                 it does not fit the present state: look again
+    ├── Conflict          409, 412, 428       it does not fit the present state: look again
     ├── ServerError       5xx, no answer      try later; the request may or may not have been carried out
     └── TimedOut                              ``wait_for_gates`` gave up waiting; ``standing`` is what it saw last
 
@@ -65,9 +65,11 @@ KINDS: Mapping[int, type[GatehouseError]] = {
     403: NotPermitted,
     404: NotFound,
     409: Conflict,
+    412: Conflict,
     413: InvalidInput,
     415: InvalidInput,
     422: InvalidInput,
+    428: Conflict,
 }
 
 

@@ -1,0 +1,1 @@
+"""What a client asks of the portal, by group; ``gatehouse.Client`` has them all."""
