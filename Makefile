@@ -17,6 +17,8 @@ PRODUCTION = GATEHOUSE_DEBUG=off \
 	GATEHOUSE_SECRET_KEY="$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(64))')" \
 	GATEHOUSE_ALLOWED_HOSTS=gatehouse.example.com \
 	GATEHOUSE_DATABASE_URL=postgres://gatehouse@localhost/gatehouse \
+	GATEHOUSE_AUDIT_KEY="$$($(PYTHON) -c 'from audit.signing import new_key; print(new_key())')" \
+	GATEHOUSE_CHECKPOINTS=/var/lib/gatehouse-checkpoints/checkpoints.jsonl \
 	GATEHOUSE_DATA=.gatehouse
 
 .PHONY: help

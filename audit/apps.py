@@ -9,6 +9,7 @@ class AuditConfig(AppConfig):
     def ready(self) -> None:
         from django.apps import apps
 
+        from audit import checks  # noqa: F401  (registers the system checks)
         from audit.guards import install_after_migrate
 
         last = [app for app in apps.get_app_configs() if app.models_module is not None][-1]

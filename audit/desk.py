@@ -44,6 +44,7 @@ __all__ = [
     "AdminPasswordChangeForm",
     "Answer",
     "Choice",
+    "Choices",
     "CodeText",
     "Decision",
     "Desk",
@@ -87,6 +88,7 @@ CodeText = _field(forms.CharField, partial(UnfoldAdminTextareaWidget, attrs={"ro
 ShortText = _field(forms.CharField, UnfoldAdminTextInputWidget)
 Number = _field(forms.FloatField, UnfoldAdminTextInputWidget)
 Choice = _field(forms.ChoiceField, UnfoldAdminSelectWidget)
+Choices = _field(forms.MultipleChoiceField, partial(UnfoldAdminSelectMultipleWidget, attrs={"size": 6}))
 RowChoice = _field(forms.ModelChoiceField, UnfoldAdminSelectWidget)
 RowChoices = _field(forms.ModelMultipleChoiceField, partial(UnfoldAdminSelectMultipleWidget, attrs={"size": 8}))
 

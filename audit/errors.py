@@ -8,7 +8,7 @@
     │   ├── TransitionError             a state machine does not allow it, or somebody else was faster
     │   ├── AlreadyExists
     │   └── GateNotPassed               a version that has not passed every gate asked for traffic
-    └── Unavailable                503  an engine or the network did not answer
+    └── Unavailable                503  an engine, the network or the database did not answer
 
 ``mlops.problems`` turns them into RFC 9457 problem documents, ``audit.edges`` into messages in the admin and portal.
 """

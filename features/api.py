@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from audit import clock
 from audit.rest import ApiView, Body, MappingField, PlainJSONField
+from audit.scopes import FEATURES
 from features import definitions
 from features.actions import apply_plan, review
 from features.actions import plan as planning
@@ -82,6 +83,9 @@ class PlanAnswer(serializers.Serializer[Any]):
 
 class _Definitions(ApiView):
     """Both answer a plan; ``uses`` says which models take which services, which is known above this app."""
+
+    scope = FEATURES
+    takes_keys = False  # both may be repeated as they are, and may take minutes
 
     def uses(self) -> Mapping[int, Sequence[Any]]:
         """Uses by primary key of the service: label, role and owner each."""

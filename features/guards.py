@@ -1,6 +1,6 @@
 """What the database refuses in the feature store."""
 
-from audit.guards import Guard, append_only, frozen, never_deleted
+from audit.guards import Guard, append_only, frozen, never_deleted, owes_event
 
 # A version's content hash covers where its sources lie and how they tell time, so these may not change under it.
 _SOURCE_COLUMNS = ("name", "uri", "event_timestamp", "created_timestamp")
@@ -36,4 +36,14 @@ GUARDS = (
     *append_only("features_featureservicefeature"),
     *append_only("features_dataset"),
     *append_only("features_pushreceipt"),
+    *owes_event("features_entity"),
+    *owes_event("features_datasource"),
+    *owes_event("features_featureview"),
+    *owes_event("features_featureviewversion"),
+    *owes_event("features_featureviewversion_sources"),
+    *owes_event("features_featureservice"),
+    *owes_event("features_featureservice_transforms"),
+    *owes_event("features_featureservicefeature"),
+    *owes_event("features_ondemandtransform"),
+    *owes_event("features_dataset"),
 )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 from audit.errors import InvalidInput
 from audit.plain import Caller, answering_posts
+from audit.scopes import FEATURES
 from features import actions, pushed_rows
 from features.models import DataSource
 
@@ -14,7 +15,7 @@ MOST_ROWS = 10_000
 _FIELDS = ("source", "push_id", "rows", "columns")
 
 
-@answering_posts
+@answering_posts(scope=FEATURES)
 def push(caller: Caller, body: Callable[[], Any]) -> dict[str, Any]:
     """Store rows and serve what they change; the same ``push_id`` again answers as the first time."""
     source, push_id, sent = _asked(body())

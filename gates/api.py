@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from audit import clock
 from audit.errors import InvalidInput
 from audit.rest import Body, PlainJSONField
+from audit.scopes import REGISTER
 from gates import actions
 from gates.models import CheckResult, Evidence, EvidenceKind, GateRun, GateRunState, Verdict
 from registry.rest import ListingOfModel, OfModel
@@ -112,6 +113,8 @@ EVIDENCE = Evidence.objects.select_related("registered_model", "submitted_by")
 class EvidenceListing(ListingOfModel):
     """Reports about a model's code, newest first; a pipeline submits its own here."""
 
+    scope = REGISTER
+
     queryset = EVIDENCE
     serializer_class = EvidenceRow
     filterset_class = EvidenceFilter
@@ -164,6 +167,8 @@ RUNS: QuerySet[GateRun] = GateRun.objects.select_related(
 
 class GateRuns(ListingOfModel):
     """Judgements of a model's versions, newest first."""
+
+    scope = REGISTER
 
     queryset = RUNS
     serializer_class = GateRunRow

@@ -1,6 +1,6 @@
 """What the database refuses at the gates: rewritten evidence, and a run that passes without its checks."""
 
-from audit.guards import Guard, append_only, frozen, never_deleted
+from audit.guards import Guard, append_only, frozen, never_deleted, owes_event
 
 ALL_BLOCKING_CHECKS_PASSED = """
     NEW.state <> 'passed'
@@ -17,6 +17,9 @@ ENDED_STAYS_ENDED = """
 """
 
 GUARDS = (
+    *owes_event("gates_policy"),
+    *owes_event("gates_evidence"),
+    *owes_event("gates_gaterun"),
     *append_only("gates_policy"),
     *append_only("gates_evidence"),
     *append_only("gates_checkresult"),

@@ -21,13 +21,14 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from audit import api as log
 from audit.errors import NotFound
 from audit.models import Event
 from audit.rest import ApiView, Listing
 from features import api as feature_store
 from features.views import push
 from gates import api as gates
-from mlops import features_api
+from mlops import dossier_api, features_api, lineage_api, openlineage_api, replay_api
 from mlops import schema as schema  # registers what drf-spectacular can not see
 from mlops.problems import not_found
 from mlops.sight import visible_events
@@ -119,7 +120,8 @@ def _described(view: Any, about: str, *, operation_id: str, request: type, respo
 
     post.__doc__ = about
     documented = extend_schema(operation_id=operation_id, request=request, responses=responses)(post)
-    view.cls, view.initkwargs = type(view.__name__, (ApiView,), {"post": documented, "__doc__": about}), {}
+    said = {"post": documented, "scope": view.scope, "takes_keys": False, "__doc__": about}
+    view.cls, view.initkwargs = type(view.__name__, (ApiView,), said), {}
     return view
 
 
@@ -154,6 +156,10 @@ v1 = [
     path(MODEL, registry.Model.as_view(), name="model"),
     path(f"{MODEL}versions/", registry.Versions.as_view(), name="versions"),
     path(VERSION, registry.Version.as_view(), name="version"),
+    path(f"{VERSION}files/", registry.VersionFiles.as_view(), name="version-files"),
+    path(f"{VERSION}files/<path:path>", registry.VersionFile.as_view(), name="version-file"),
+    path(f"{VERSION}hold/", registry.Hold.as_view(), name="hold"),
+    path(f"{MODEL}card/", registry.Card.as_view(), name="card"),
     path(f"{VERSION}standing/", rollout.VersionStanding.as_view(), name="standing"),
     path(f"{MODEL}training-runs/", registry.TrainingRuns.as_view(), name="training-runs"),
     path(f"{MODEL}training-runs/<int:pk>/", registry.OneTrainingRun.as_view(), name="training-run"),
@@ -168,12 +174,32 @@ v1 = [
     path("rollouts/<int:pk>/abort/", rollout.Abort.as_view(), name="rollout-abort"),
     path("endpoints/<slug:name>/predict/", rollout.Predict.as_view(), name="predict"),
     path("endpoints/<slug:name>/outcomes/", rollout.Outcomes.as_view(), name="outcomes"),
+    *replay_api.urlpatterns,
     path("incidents/", monitoring.Incidents.as_view(), name="incidents"),
     path("incidents/<int:pk>/", monitoring.OneIncident.as_view(), name="incident"),
     path("incidents/<int:pk>/acknowledge/", monitoring.Acknowledge.as_view(), name="incident-acknowledge"),
     path("incidents/<int:pk>/resolve/", monitoring.Resolve.as_view(), name="incident-resolve"),
+    path("incidents/<int:pk>/reports/", dossier_api.IncidentReports.as_view(), name="incident-reports"),
+    path(
+        "incidents/<int:pk>/reports/<int:position>/",
+        dossier_api.OneIncidentReport.as_view(),
+        name="incident-report",
+    ),
+    path(f"{VERSION}dossiers/", dossier_api.Dossiers.as_view(), name="dossiers"),
+    path(f"{VERSION}dossiers/<int:position>/", dossier_api.OneDossier.as_view(), name="dossier"),
+    path("dossiers/verifier/", dossier_api.Verifier.as_view(), name="dossier-verifier"),
+    path("lineage", openlineage_api.OneEvent.as_view(), name="lineage-event"),
+    path("lineage/", openlineage_api.OneEventToo.as_view()),
+    path("lineage/batch", openlineage_api.Batch.as_view(), name="lineage-batch"),
+    path("lineage/batch/", openlineage_api.BatchToo.as_view()),
+    path("lineage/backwards/", lineage_api.Backwards.as_view(), name="lineage-backwards"),
+    path("lineage/forwards/", lineage_api.Forwards.as_view(), name="lineage-forwards"),
+    path("lineage/as-of/", lineage_api.AsOf.as_view(), name="lineage-as-of"),
+    path(f"{MODEL}versions/<int:before>/diff/<int:after>/", lineage_api.Diff.as_view(), name="versions-diff"),
     path("events/", Events.as_view(), name="events"),
     path("events/<int:pk>/", OneEvent.as_view(), name="event"),
+    path("log/checkpoints/", log.Checkpoints.as_view(), name="log-checkpoints"),
+    path("log/verification/", log.LogVerification.as_view(), name="log-verification"),
     path("features/plan/", features_api.PlanDefinitions.as_view(), name="features-plan"),
     path("features/apply/", features_api.ApplyDefinitions.as_view(), name="features-apply"),
     path(
@@ -187,5 +213,5 @@ urlpatterns = [
     path("v1/", include((v1, "api"))),
     path("schema/", openapi, name="api-schema"),
     path("docs/", docs, name="api-docs"),
-    re_path(r"^.*$", not_found),  # a problem document here as well, instead of a page
+    re_path(r"^", not_found),  # a problem document here as well, instead of a page
 ]

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from audit import clock
 from audit.errors import NotFound
 from audit.rest import ApiView, Reason
+from audit.scopes import FEATURES
 from features import api
 from features.models import FeatureService
 from mlops import usage
@@ -43,6 +44,8 @@ class ServiceRow(serializers.Serializer[FeatureService]):
 
 class RetireService(ApiView):
     """The end of a feature service."""
+
+    scope = FEATURES
 
     @extend_schema(operation_id="features_services_retire", request=Reason, responses={200: ServiceRow})
     def post(self, request: Request, name: str, number: int) -> Response:

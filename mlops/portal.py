@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView, LogoutView
 from django.core.paginator import Paginator
 from django.db.models import Count, Prefetch, Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
 from django.views.decorators.http import require_POST
@@ -26,7 +26,7 @@ from audit.errors import InvalidInput
 from audit.models import Event
 from gates.models import CheckResult, GateRun
 from jobs.models import Heartbeat, Job, JobState
-from mlops import charts, portal_features
+from mlops import charts, portal_dossier, portal_features, portal_lineage, portal_replay
 from mlops.scorecard import scorecard
 from mlops.sight import causes, effects, visible_events
 from mlops.waiting import waiting_for
@@ -36,7 +36,8 @@ from monitoring.actions.incidents import is_owner
 from monitoring.evidence import readable
 from monitoring.models import DriftRun, Incident, IncidentState, Rethink, RethinkState, Retraining
 from monitoring.sight import visible_incidents
-from registry import duties
+from registry import artifacts, duties, measured
+from registry.downloads import attachment
 from registry.lineage import trace
 from registry.models import Alias, Duty, ModelVersion, RegisteredModel
 from rollout import actions as rollouts
@@ -131,12 +132,23 @@ def version_page(request: HttpRequest, name: str, number: int) -> HttpResponse:
         "version": version,
         "model": version.registered_model,
         "lineage": trace(version),
+        "files": version.files.select_related("blob"),
+        "loaded_because": artifacts.why_loaded(version),
+        "measures": measured.measures(version.metrics),
         "gate_runs": version.gate_runs.select_related("policy"),
         "rollouts": version.rollouts.select_related("endpoint"),
         "importance_chart": charts.importance(version.importance),
         "now": clock.now(),
     }
     return render(request, "portal/version.html", context)
+
+
+@login_required
+def version_file(request: HttpRequest, name: str, number: int, path: str) -> HttpResponseBase:
+    """A file of the version, to be saved."""
+    versions = ModelVersion.objects.filter(registered_model__in=_models(request))
+    version = get_object_or_404(versions.select_related("registered_model"), registered_model__name=name, number=number)
+    return attachment(version, path)
 
 
 @login_required
@@ -353,6 +365,8 @@ urlpatterns = [
     path("logout/", LogoutView.as_view(), name="logout"),
     path("models/<slug:name>/", model_page, name="model"),
     path("models/<slug:name>/versions/<int:number>/", version_page, name="version"),
+    path("models/<slug:name>/versions/<int:number>/files/<path:path>", version_file, name="version-file"),
+    *portal_dossier.urlpatterns,  # before the verbs of incidents
     path("gate-runs/<int:pk>/", gate_report, name="gate-run"),
     path("rollouts/<int:pk>/", rollout_page, name="rollout"),
     path("rollouts/<int:pk>/<str:verb>/", rollout_verb, name="rollout-verb"),
@@ -361,6 +375,8 @@ urlpatterns = [
     path("rethinks/<int:pk>/", rethink_page, name="rethink"),
     path("rethinks/<int:pk>/<str:verb>/", rethink_verb, name="rethink-verb"),
     *portal_features.urlpatterns,
+    *portal_lineage.urlpatterns,
+    *portal_replay.urlpatterns,
     path("events/", events_page, name="events"),
     path("events/<int:pk>/", event_page, name="event"),
     path("delivery/", delivery_page, name="delivery"),

@@ -10,18 +10,27 @@ they never touch an engine. Downward steps (drift asks the registry to retrain) 
 
 from audit.trail import Reactions
 
+SEAL = "audit.tasks.ask_for_checkpoint"
+"""Sign the log as it is now, so that nobody can take back what was decided."""
+TELL = "mlops.openlineage.emit"
+"""Tell another tool, where one is set up (docs/operations.md)."""
+
 REACTIONS: Reactions = {
     "training_run.requested": ("registry.reactions.start_training",),
-    "training_run.failed": ("monitoring.reactions.on_training_failed",),
-    "model_version.registered": ("gates.reactions.open_gate_run",),
+    "training_run.running": (TELL,),
+    "training_run.succeeded": (TELL,),
+    "training_run.failed": ("monitoring.reactions.on_training_failed", TELL),
+    "training_run.cancelled": (TELL,),
+    "model_version.registered": ("registry.reactions.convert", "gates.reactions.open_gate_run"),
     "evidence.submitted": ("gates.reactions.begin_waiting_runs",),
-    "gate_run.passed": ("rollout.reactions.propose_rollouts", "monitoring.reactions.on_gates_ended"),
-    "gate_run.failed": ("monitoring.reactions.on_gates_ended",),
-    "gate_run.inconclusive": ("monitoring.reactions.on_gates_ended",),
-    "gate_run.error": ("monitoring.reactions.on_gates_ended",),
+    "gate_run.running": (TELL,),
+    "gate_run.passed": ("rollout.reactions.propose_rollouts", "monitoring.reactions.on_gates_ended", TELL),
+    "gate_run.failed": ("monitoring.reactions.on_gates_ended", TELL),
+    "gate_run.inconclusive": ("monitoring.reactions.on_gates_ended", TELL),
+    "gate_run.error": ("monitoring.reactions.on_gates_ended", TELL),
     "rollout.proposed": ("rollout.reactions.start_next",),
     "rollout.held": ("monitoring.reactions.on_rollout_held",),
-    "rollout.promoted": ("rollout.reactions.start_next", "monitoring.reactions.on_rollout_ended"),
+    "rollout.promoted": ("rollout.reactions.start_next", "monitoring.reactions.on_rollout_ended", SEAL, TELL),
     "rollout.rolled_back": ("rollout.reactions.start_next", "monitoring.reactions.on_rollout_ended"),
     "rollout.aborted": ("rollout.reactions.start_next", "monitoring.reactions.on_rollout_ended"),
 }

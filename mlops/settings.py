@@ -49,6 +49,7 @@ if not ALLOWED_HOSTS:
 CSRF_TRUSTED_ORIGINS = env.list("GATEHOUSE_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
+    "audit",  # before django.contrib.auth: its createsuperuser leaves an event
     "unfold",
     "unfold.contrib.filters",
     "django.contrib.admin",
@@ -67,7 +68,6 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_q",
     "jobs",
-    "audit",
     "features",
     "registry",
     "gates",
@@ -77,6 +77,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "mlops.request_ids.RequestIds",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -161,7 +162,7 @@ STORAGES = {
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
     "artifacts": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "BACKEND": "registry.storage.WriteOnceFolder",
         "OPTIONS": {"location": str(Path(DATA_ROOT) / "artifacts")},
     },
 }
@@ -225,6 +226,23 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 FORMAT_MODULE_PATH = "mlops.formats"
 
+# --- The log as evidence: the key that signs its checkpoints, and where each is written besides the database ----------
+
+AUDIT_KEY = env.str("GATEHOUSE_AUDIT_KEY", default="")  # an Ed25519 private key as PEM, or the path of one
+MAKES_AUDIT_KEY = DEBUG  # without one, development makes its own beside the data
+AUDIT_FORMER_KEYS = env.list("GATEHOUSE_AUDIT_FORMER_KEYS", default=[])  # public, 64 hexadecimal digits each
+CHECKPOINTS = env.str("GATEHOUSE_CHECKPOINTS", default="")  # default: checkpoints.jsonl below the data root
+
+# --- OpenLineage: tell another tool of training runs, gate runs and promotions; empty: nobody ------------------------
+
+OPENLINEAGE_URL = env.str("GATEHOUSE_OPENLINEAGE_URL", default="")
+OPENLINEAGE_KEY = env.str("GATEHOUSE_OPENLINEAGE_KEY", default="")
+if OPENLINEAGE_URL and not OPENLINEAGE_URL.startswith(("http://", "https://")):
+    raise ImproperlyConfigured(
+        "GATEHOUSE_OPENLINEAGE_URL must be the address of an OpenLineage receiver, such as https://marquez.internal "
+        "(/api/v1/lineage is added), or empty."
+    )
+
 # --- API --------------------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK: dict[str, Any] = {
@@ -232,13 +250,14 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "mlops.operations.Operations",
     "EXCEPTION_HANDLER": "mlops.problems.exception_handler",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_PAGINATION_CLASS": "mlops.pagination.CursorPagination",
     "PAGE_SIZE": 50,
 }
 KNOX_TOKEN_MODEL = "audit.ApiToken"
+MIGRATION_MODULES = {"knox": None}  # its own table is not ours: the tokens are audit.ApiToken
 REST_KNOX = {
     "TOKEN_MODEL": KNOX_TOKEN_MODEL,
     "AUTH_HEADER_PREFIX": "Bearer",
@@ -263,11 +282,25 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "EvidenceKind": "gates.models.EvidenceKind",
         "IncidentKind": "monitoring.models.IncidentKind",
         "Arm": ["champion", "canary", "fallback"],
+        "PredictionStatus": ["ok", "error", "fallback"],
+        "ReplayCause": ["reproduced", "feature_skew", "artifact_difference", "not_reproducible"],
+        "LineageEventStatus": ["stored", "known"],
+        "LineageBatchStatus": ["success", "partial_success", "failure"],
     },
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "mlops.schema.add_problems"],
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 2**20
 GATEHOUSE_MAX_ARTIFACT_BYTES = env.int("GATEHOUSE_MAX_ARTIFACT_BYTES", default=512 * 2**20)
+# What all files of all versions of a model may take together, unless its platform owner set another quota for it.
+GATEHOUSE_MODEL_QUOTA_BYTES = env.int("GATEHOUSE_MODEL_QUOTA_BYTES", default=20 * 2**30)
+# Hosts at which external models may be asked (Open Inference Protocol): host, or http://host:port=network.
+GATEHOUSE_EXTERNAL_HOSTS = env.list("GATEHOUSE_EXTERNAL_HOSTS", default=[])
+# New skops versions are converted to ONNX, and served so where the scores differ by no more than the tolerance.
+GATEHOUSE_ONNX = env.str("GATEHOUSE_ONNX", default="on")
+if GATEHOUSE_ONNX not in ("on", "off"):
+    raise ImproperlyConfigured("GATEHOUSE_ONNX is 'on' (the default) or 'off'.")
+GATEHOUSE_ONNX_TOLERANCE = env.float("GATEHOUSE_ONNX_TOLERANCE", default=1e-5)
+GATEHOUSE_ARTIFACT_USERS = "mlops.references.users"  # why a version's files must stay, beyond what the registry knows
 
 # --- Browser security -------------------------------------------------------------------------------------------------
 # Plotly inserts one empty <style>; its hash is allowed instead of 'unsafe-inline'. unfold's Alpine needs eval: only
@@ -309,8 +342,9 @@ if not DEBUG:
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"named": {"()": "mlops.request_ids.Named"}},
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} [{request_id}] {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["named"]}},
     "root": {"handlers": ["console"], "level": env.str("GATEHOUSE_LOG_LEVEL", default="WARNING")},
     "loggers": {"jobs.watchdog": {"level": "INFO"}},  # a handful of lines: start, stop, restart and why
 }

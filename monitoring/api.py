@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from audit import clock
 from audit.errors import NotFound
 from audit.rest import ApiView, Listing, Reason
+from audit.scopes import DECIDE
 from monitoring.actions import incidents
 from monitoring.models import Incident, IncidentKind, IncidentState
 from monitoring.sight import visible_incidents
@@ -77,6 +78,8 @@ def _incident(view: ApiView, pk: int) -> Incident:
 
 class IncidentVerb(ApiView):
     """One step of an incident, with its reason."""
+
+    scope = DECIDE
 
     verb: ClassVar[Callable[..., None]]
 

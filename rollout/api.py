@@ -19,6 +19,7 @@ from rest_framework.response import Response
 from audit import clock
 from audit.errors import InvalidInput, NotFound
 from audit.rest import ApiView, Body, PlainJSONField, Reason
+from audit.scopes import DECIDE, SERVE
 from features import json_rows
 from gates.models import GateRunState
 from registry.duties import require
@@ -253,6 +254,8 @@ def _rollout(view: ApiView, pk: int) -> Rollout:
 class RolloutVerb(ApiView):
     """One decision about a rollout, with its reason."""
 
+    scope = DECIDE
+
     verb: ClassVar[Callable[..., None]]
 
     def decide(self, pk: int) -> Response:
@@ -294,6 +297,9 @@ class Abort(RolloutVerb):
 
 class EndpointView(ApiView):
     """An endpoint of a model that the caller may see; traffic is for those who have a duty for it."""
+
+    scope = SERVE
+    takes_keys = False  # a request_id counts once, of outcomes the latest
 
     def endpoint(self, name: str) -> Endpoint:
         found: Endpoint | None = (

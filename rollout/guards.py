@@ -1,6 +1,6 @@
 """What the database refuses at the rollout: no traffic and no champion without passed gates, whoever writes."""
 
-from audit.guards import Guard, append_only, frozen, never_deleted
+from audit.guards import Guard, append_only, frozen, never_deleted, owes_event
 
 PASSED_GATES_IN_FORCE = """
     EXISTS (
@@ -32,6 +32,12 @@ _NO_ROUTE = "the route serves only promoted champions and the candidate of an ac
 _NO_CHAMPION = "only a promoted version can be champion"
 
 GUARDS = (
+    *owes_event("rollout_endpoint"),
+    # what a decision point does is said in reports of the past (mlops.dossier)
+    frozen("rollout_endpoint", ("name", "entity_column", "threshold", "outcome_window", "fallback")),
+    *owes_event("rollout_decision"),
+    *owes_event("rollout_route"),
+    *owes_event("rollout_rollout"),
     Guard("guard_rollout_rollout_gated", "rollout_rollout", "INSERT", _NO_TRAFFIC, PASSED_GATES_IN_FORCE),
     Guard(
         "guard_rollout_rollout_entered",

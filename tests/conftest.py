@@ -1,11 +1,15 @@
-"""Fixtures of the whole suite: a data root of its own for each test, and a flush that gets past the guards."""
+"""Fixtures of the whole suite: a data root of its own for each test, and a flush that gets past the guards.
+
+Most tests build the rows they need directly, without the events that tell of them. So the triggers that insist on an
+event for each governed write stand aside, unless a test asks for ``governed_writes``.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +58,58 @@ def _cold_gateway() -> Iterator[None]:
         sys.modules["rollout.routing"].forget()
 
 
+def _drop(triggers: Iterable[Any]) -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        for trigger in triggers:
+            on = f' ON "{trigger.table}"' if connection.vendor == "postgresql" else ""
+            cursor.execute(f'DROP TRIGGER IF EXISTS "{trigger.name}"{on}')
+
+
+def _let_rows_be_built(**kwargs: Any) -> None:
+    """After each migrate and flush: no event is owed."""
+    from audit import guards
+
+    _drop(guard for guard in guards.declared() if isinstance(guard, guards.Owing))
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """Before the test database is made. This receiver is connected after the one that installs the guards.
+
+    The argument is what pytest-django's own fixture of this name does: a database for each of several processes.
+    """
+    from django.apps import apps
+    from django.db.models.signals import post_migrate
+
+    last = [app for app in apps.get_app_configs() if app.models_module is not None][-1]
+    post_migrate.connect(_let_rows_be_built, sender=last, dispatch_uid="tests")
+
+
+@pytest.fixture
+def governed_writes(request: pytest.FixtureRequest) -> None:
+    """As in production: a governed write without its event is refused at COMMIT.
+
+    Where a test is one transaction of its own, that is at its end, and ``audit.models.Debt`` shows what is owed.
+    """
+    from audit import guards
+
+    request.getfixturevalue("transactional_db" if _is_transactional(request) else "db")
+    guards.install()
+
+
+def _is_transactional(request: pytest.FixtureRequest) -> bool:
+    marker = request.node.get_closest_marker("django_db")
+    return marker is not None and bool(marker.kwargs.get("transaction"))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _flush_past_the_guards() -> None:
     """Transactional tests empty all tables afterwards; the guards refuse exactly that, so they step aside for it.
 
     The flush itself emits post_migrate, which installs them again.
     """
-    from django.db import connection
     from django.test import TransactionTestCase
 
     from audit import guards
@@ -68,10 +117,7 @@ def _flush_past_the_guards() -> None:
     original = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]  # no public hook exists for it
 
     def teardown(self: TransactionTestCase) -> None:
-        with connection.cursor() as cursor:
-            for guard in guards.declared():
-                on = f' ON "{guard.table}"' if connection.vendor == "postgresql" else ""
-                cursor.execute(f'DROP TRIGGER IF EXISTS "{guard.name}"{on}')
+        _drop(guards.declared())
         original(self)
 
     TransactionTestCase._fixture_teardown = teardown  # type: ignore[attr-defined]  # no public hook exists for it

@@ -11,9 +11,9 @@ from django.db import connection
 THREADS = 8
 
 
-def race(attempt: Callable[[int], Any]) -> list[Any]:
+def race(attempt: Callable[[int], Any], *, threads: int = THREADS) -> list[Any]:
     """What each thread got: the result of ``attempt(number)``, or its exception."""
-    gate = threading.Barrier(THREADS)
+    gate = threading.Barrier(threads)
     outcomes: list[Any] = []
 
     def go(number: int) -> None:
@@ -26,9 +26,9 @@ def race(attempt: Callable[[int], Any]) -> list[Any]:
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=go, args=(number,)) for number in range(THREADS)]
-    for thread in threads:
+    running = [threading.Thread(target=go, args=(number,)) for number in range(threads)]
+    for thread in running:
         thread.start()
-    for thread in threads:
+    for thread in running:
         thread.join(timeout=60)
     return outcomes

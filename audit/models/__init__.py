@@ -1,6 +1,6 @@
 """The trail and what it rests on: events, states, the chain over them, and what the edges keep."""
 
-from audit.models.chain import Checkpoint, Debt, Link
+from audit.models.chain import Checkpoint, Debt, Link, Turn
 from audit.models.edges import ApiToken, IdempotentAnswer, Report
 from audit.models.events import Event, EventQuerySet
 from audit.models.states import Stateful
@@ -15,4 +15,5 @@ __all__ = [
     "Link",
     "Report",
     "Stateful",
+    "Turn",
 ]

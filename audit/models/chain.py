@@ -23,6 +23,18 @@ class Link(models.Model):
         return f"{self.position}: {self.hash[:12]}"
 
 
+class Turn(models.Model):
+    """An event that waits for its link, inside its own transaction; committed rows there are none (audit.guards).
+
+    PostgreSQL only: links are written last in a transaction, when nothing is left that could make it wait for another.
+    """
+
+    event_id = models.BigIntegerField(primary_key=True)
+
+    def __str__(self) -> str:
+        return str(self.event_id)
+
+
 class Checkpoint(models.Model):
     """The chain's length and head at a moment, signed. A copy belongs outside this database."""
 

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+
+from audit import canonical
+
+
+class SealField(models.CharField):  # type: ignore[type-arg]  # generic for mypy alone
+    """The digest of the row's content, computed when the row is inserted, also by ``bulk_create``.
+
+    It stands below all other fields, so that what they set by themselves on insert is there to be sealed.
+    """
+
+    def pre_save(self, model_instance: Any, add: bool) -> Any:
+        if add:
+            canonical.require_keepable(model_instance.data)
+            setattr(model_instance, self.attname, model_instance.content_digest())
+        return super().pre_save(model_instance, add)
+
+    def deconstruct(self) -> Any:
+        """In the database it is a text like any other: migrations need not know more."""
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.CharField", args, kwargs
 
 
 class EventQuerySet(models.QuerySet["Event"]):
@@ -32,7 +53,7 @@ class Event(models.Model):
     cause = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="effects")
     at = models.DateTimeField(help_text="When it happened (event time).")
     recorded_at = models.DateTimeField(auto_now_add=True, help_text="Wall clock of the machine that wrote it.")
-    digest = models.CharField(
+    digest = SealField(
         max_length=64, blank=True, editable=False, help_text="SHA-256 of everything above (audit.chain)."
     )
 
@@ -63,3 +84,24 @@ class Event(models.Model):
     @property
     def is_automatic(self) -> bool:
         return self.actor_id is None
+
+    def content_digest(self) -> str:
+        """SHA-256 over everything but the id, which the link to it seals. Raises ValueError for what JSON has not."""
+        return sha256(self.sealed_content()).hexdigest()
+
+    def sealed_content(self) -> bytes:
+        """What the digest is over, as a report shows it (``audit.canonical``). Raises ValueError like the digest."""
+        values = [
+            self.name,
+            self.subject_type,
+            self.subject_id,
+            self.subject_label,
+            self.registered_model,
+            self.actor_id,
+            self.service,
+            self.reason,
+            self.cause_id,
+            canonical.moment(self.at),
+            canonical.moment(self.recorded_at),
+        ]
+        return canonical.content(values, canonical.as_text(self.data))

@@ -6,9 +6,9 @@ A django-q schedule row is code execution, and its task rows are unsigned pickle
 from django.contrib import admin
 from django_q.models import Failure, OrmQ, Schedule, Success
 
-from mlops.admin import features, people, system, trail
+from mlops.admin import features, lineage, people, system, trail
 
-__all__ = ["features", "people", "system", "trail"]
+__all__ = ["features", "lineage", "people", "system", "trail"]
 
 for model in (Failure, OrmQ, Schedule, Success):
     if admin.site.is_registered(model):

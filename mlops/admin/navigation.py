@@ -14,6 +14,7 @@ GROUPS: dict[str, list[tuple[str, str, str]]] = {
     "Models": [
         ("Registered models", "registry_registeredmodel", "category"),
         ("Versions", "registry_modelversion", "sell"),
+        ("Model cards", "registry_modelcard", "badge"),
         ("Training pipelines", "registry_trainingpipeline", "account_tree"),
         ("Training runs", "registry_trainingrun", "model_training"),
         ("Aliases", "registry_alias", "label"),
@@ -28,6 +29,10 @@ GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("Datasets", "features_dataset", "dataset"),
         ("Materializations", "features_materialization", "sync"),
         ("Consistency checks", "features_consistencycheck", "rule"),
+    ],
+    "Lineage of other tools": [
+        ("Datasets and jobs", "registry_externalnode", "hub"),
+        ("Events received", "registry_lineageevent", "call_received"),
     ],
     "Gates": [
         ("Gate runs", "gates_gaterun", "door_front"),

@@ -10,25 +10,30 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from audit.desk import (
     AdminPasswordChangeForm,
+    Choices,
     Decision,
     Desk,
     ModelAdmin,
     Number,
     ReasonForm,
     RowChoice,
+    ShortText,
     UserChangeForm,
     UserCreationForm,
     display,
     signed_in,
 )
 from audit.models import ApiToken
+from audit.scopes import SCOPES
 from audit.trail import record
 from mlops import tokens
 
@@ -38,8 +43,9 @@ for model in (ApiToken, Group, User):
 
 
 def _rights(user: User) -> dict[str, Any]:
-    """What of an account says what it may do."""
+    """What of an account says who it is and what it may do."""
     return {
+        "username": user.username,
         "groups": sorted(user.groups.values_list("name", flat=True)),
         "is_active": user.is_active,
         "is_staff": user.is_staff,
@@ -73,12 +79,28 @@ class UserDesk(UserAdmin, ModelAdmin):  # type: ignore[type-arg]  # generic for 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        """Django's page; that somebody set another's password is recorded, the password is not."""
+        with transaction.atomic():
+            before = User.objects.filter(pk=unquote(id)).values_list("password", flat=True).first()
+            response = super().user_change_password(request, id, form_url)
+            user = User.objects.get(pk=unquote(id))
+            if user.password != before:
+                data = {"usable": user.has_usable_password()}
+                record("user.password_set", user, actor=signed_in(request), data=data)
+        return response
+
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Save the groups, and record what the account may do now; Django's view runs this in its transaction."""
+        """Save the groups, and record what the account may do now; Django's view runs this in its transaction.
+
+        The tokens of an account that is closed end with it: opened again, it has none.
+        """
         super().save_related(request, form, formsets, change)
-        after = _rights(User.objects.get(pk=form.instance.pk))
-        name = "user.changed" if change else "user.created"
-        record(name, form.instance, actor=signed_in(request), data={"before": form.before, "after": after})
+        user = User.objects.get(pk=form.instance.pk)
+        data = {"before": form.before, "after": _rights(user)}
+        if not user.is_active and (ended := tokens.end_all(user)):
+            data["tokens_ended"] = ended
+        record("user.changed" if change else "user.created", form.instance, actor=signed_in(request), data=data)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Remember what the account could do, before the form's values reach the database."""
@@ -109,23 +131,28 @@ class GroupDesk(GroupAdmin, ModelAdmin):
 
 
 class TokenForm(ReasonForm):
-    """For whom, and for how long."""
+    """For whom, for what, and for how long."""
 
     user = RowChoice(queryset=User.objects.none(), help_text="Who the caller acts as.")
+    name = ShortText(required=False, max_length=tokens.LONGEST_NAME, help_text="What it is for: CI of flights.")
+    scopes = Choices(
+        choices=[(name, f"{name} - {meaning}") for name, meaning in SCOPES.items()],
+        help_text="What it may do, of what the user may. None contains another.",
+    )
     days = Number(min_value=1, max_value=tokens.LONGEST.days, help_text="It expires by itself after so many days.")
 
     def __init__(self, subject: Any, user: User, *args: Any, **kwargs: Any) -> None:
         super().__init__(subject, user, *args, **kwargs)
         may = User.objects.filter(is_active=True)
         self.fields["user"].queryset = may if user.is_superuser else may.filter(pk=user.pk)  # type: ignore[attr-defined]  # a ModelChoiceField
-        self.initial.update({"user": user, "days": 90})
+        self.initial.update({"user": user, "days": tokens.USUAL.days, "scopes": ["read"]})
 
     def present(self, subject: Any) -> Mapping[str, Any]:
         return {}
 
 
-def _issue(*, user: User, days: float, reason: str, actor: User, now: datetime) -> str:
-    text = tokens.issue(user=user, days=days, reason=reason, actor=actor, now=now)
+def _issue(*, user: User, name: str, scopes: list[str], days: float, reason: str, actor: User, now: datetime) -> str:
+    text = tokens.issue(user=user, scopes=scopes, name=name, days=days, reason=reason, actor=actor, now=now)
     return f"The token of {user}, shown this once: {text}"
 
 
@@ -135,10 +162,10 @@ def _may_hold(token: Any, user: User) -> bool:
 
 @admin.register(ApiToken)
 class TokenDesk(Desk):
-    list_display = ("token_key", "user", "created", "expiry")
+    list_display = ("token_key", "name", "user", "may", "created", "expiry", "last_used_at")
     list_select_related = ("user",)
-    search_fields = ("token_key", "user__username")
-    fields = ("token_key", "user", "created", "expiry")
+    search_fields = ("token_key", "name", "user__username")
+    fields = ("token_key", "name", "user", "may", "created", "expiry", "last_used_at")
     decisions = (
         Decision(
             name="issue",
@@ -164,3 +191,7 @@ class TokenDesk(Desk):
 
     def visible(self, rows: QuerySet[Any], user: User) -> QuerySet[Any]:
         return rows if user.is_superuser else rows.filter(user=user)
+
+    @display(description="scopes")
+    def may(self, token: ApiToken) -> str:
+        return ", ".join(token.scopes) or "none"

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 
+from audit.trail import Service, record
 from registry.models import AUDITORS
 
+DEMO = Service("demo")
 PASSWORD = "gatehouse-demo"
 SCIENCE, PLATFORM, PRODUCT = "delay-science", "delay-platform", "delay-product"
 
@@ -31,14 +34,19 @@ LOGINS = (
 )
 
 
+@transaction.atomic
 def create_people() -> Cast:
     """The demo's logins; their one password is printed at the end and works nowhere else."""
-    users = {name: _user(name, group, first, last) for name, _, group, first, last in LOGINS}
     admin = User.objects.create_superuser("admin", password=PASSWORD)
+    record("user.created", admin, actor=DEMO, data={"is_superuser": True})
+    users = {name: _user(name, group, first, last) for name, _, group, first, last in LOGINS}
     return Cast(**users, admin=admin)
 
 
 def _user(name: str, group: str, first: str, last: str) -> User:
+    its_group = Group.objects.create(name=group)
+    record("group.created", its_group, actor=DEMO, data={"name": group})
     user = User.objects.create_user(name, password=PASSWORD, first_name=first, last_name=last, is_staff=True)
-    user.groups.add(Group.objects.get_or_create(name=group)[0])
+    user.groups.add(its_group)
+    record("user.created", user, actor=DEMO, data={"groups": [group], "is_staff": True})
     return user

@@ -15,6 +15,7 @@ from django.contrib.auth.models import Group
 from features import actions as features
 from features.models import DataSource, FeatureService
 from gates import actions as gates
+from mlops.demo import told
 from mlops.demo.flights import data, views
 from mlops.demo.people import PLATFORM, PRODUCT, SCIENCE, Cast
 from mlops.demo.replay import Traffic
@@ -103,6 +104,7 @@ def furnish(cast: Cast) -> House:
         reason="Watch first: nothing retrains until the team trusts what the windows say.",
         now=OPENED,
     )
+    told.tell(registered_model, cast, now=OPENED)
     return House(registered_model, endpoint, pipelines, traffic(asked, known))
 
 
@@ -165,7 +167,7 @@ def _table(frame: pd.DataFrame) -> pa.Table:
 
 
 def _group(name: str) -> Group:
-    return Group.objects.get_or_create(name=name)[0]
+    return Group.objects.get(name=name)
 
 
 DESCRIPTIONS = {

@@ -23,13 +23,13 @@ def lines(registered_model: RegisteredModel, *, since: datetime, until: datetime
     yield from _rethinks(registered_model)
 
 
-def _title(text: str) -> Iterator[str]:
+def title(text: str) -> Iterator[str]:
     yield ""
     yield f"── {text} {'─' * (WIDTH - len(text) - 4)}"
 
 
 def _versions(registered_model: RegisteredModel) -> Iterator[str]:
-    yield from _title("Versions, and where each ended and why")
+    yield from title("Versions, and where each ended and why")
     champion = registered_model.champion()
     for version in registered_model.versions.order_by("number"):
         crown = "  ← champion" if version == champion else ""
@@ -54,7 +54,7 @@ def _ending(version: ModelVersion) -> str:
 
 
 def _retrainings(registered_model: RegisteredModel) -> Iterator[str]:
-    yield from _title("Retrainings that started by themselves")
+    yield from title("Retrainings that started by themselves")
     for retraining in Retraining.objects.filter(registered_model=registered_model).order_by("id"):
         days = (retraining.ended_at - retraining.started_at).days if retraining.ended_at else None
         took = f"{days} days" if days is not None else "under way"
@@ -74,7 +74,7 @@ def _wall(retraining: Retraining) -> str:
 
 
 def _delivery(report: delivery.DeliveryReport) -> Iterator[str]:
-    yield from _title("Delivery")
+    yield from title("Delivery")
     for lead in report.lead_times:
         yield f"{lead.version}: {_days(lead.event_time)} from request to champion ({lead.path})"
     for path in delivery.Path:
@@ -92,7 +92,7 @@ def _days(span: timedelta) -> str:
 
 
 def _incidents(registered_model: RegisteredModel) -> Iterator[str]:
-    yield from _title("Incidents by owner")
+    yield from title("Incidents by owner")
     for duty in Duty:
         rows = Incident.objects.filter(duty=duty).order_by("opened_at")
         still = sum(row.state != IncidentState.RESOLVED for row in rows)
@@ -102,6 +102,6 @@ def _incidents(registered_model: RegisteredModel) -> Iterator[str]:
 
 
 def _rethinks(registered_model: RegisteredModel) -> Iterator[str]:
-    yield from _title("Rethinks")
+    yield from title("Rethinks")
     for rethink in Rethink.objects.filter(registered_model=registered_model).order_by("id"):
         yield f"{rethink.proposed_at:%Y-%m-%d} {rethink.state}: {rethink.question}"

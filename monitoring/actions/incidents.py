@@ -62,7 +62,8 @@ def raise_incident(
                     opened_at=now,
                     **newest,
                 )
-                record("incident.opened", incident, actor=actor, reason=title, data={"duty": duty, **newest})
+                routed = {"duty": duty, "owner": group.name if group else None}
+                record("incident.opened", incident, actor=actor, reason=title, data={**routed, **newest})
                 return incident
         except IntegrityError:
             # Somebody opened it between our look and our write (one_open_incident_per_cause): look again.

@@ -51,7 +51,10 @@ def record_drift(
     actor: Actor,
     now: datetime,
 ) -> tuple[DriftRun, Event | None]:
-    """Write the window down; drift that persisted is an event (``drift.confirmed``), a quiet window is only a row."""
+    """Write the window down with its event: ``drift.confirmed`` for drift that persisted, else ``window.judged``.
+
+    Only the confirming event is returned: it causes what follows.
+    """
     earlier = _earlier(monitor, version, DriftKind.DRIFT, settings.persistence_of - 1)
     confirmed = judge.persistent(judgement.moved, [frozenset(run.scores.get("moved", ())) for run in earlier], settings)
     scores = {
@@ -78,6 +81,7 @@ def record_drift(
         now,
     )
     if not confirmed or judgement.is_broken:
+        _record_window(run, window, actor=actor)
         return run, None
     data = {"window": str(window), "features": sorted(confirmed), "drift_run": run.pk}
     return run, record("drift.confirmed", monitor, actor=actor, reason=judgement.summary, data=data)
@@ -95,7 +99,10 @@ def record_performance(
     actor: Actor,
     now: datetime,
 ) -> tuple[DriftRun, Event | None]:
-    """Write the window down; decay that persisted, or is gross, is an event (``decay.confirmed``)."""
+    """Write the window down with its event: ``decay.confirmed`` when it persisted or is gross, else ``window.judged``.
+
+    Only the confirming event is returned: it causes what follows.
+    """
     earlier = _earlier(monitor, version, DriftKind.PERFORMANCE, settings.persistence_of - 1)
     confirmed = judge.decay_confirmed(judgement, [run.verdict for run in earlier], settings)
     intervals = {"roc_auc": measured.auc, "brier": measured.brier, "calibration_gap": measured.calibration_gap}
@@ -121,9 +128,16 @@ def record_performance(
         now,
     )
     if not confirmed:
+        _record_window(run, window, actor=actor)
         return run, None
     data = {"window": str(window), "loss": judgement.loss, "drift_run": run.pk}
     return run, record("decay.confirmed", monitor, actor=actor, reason=judgement.summary, data=data)
+
+
+def _record_window(run: DriftRun, window: Window, *, actor: Actor) -> None:
+    """A window that confirmed nothing: the log tells of it all the same, so that a report can show it as of then."""
+    data = {"kind": run.kind, "window": str(window), "verdict": run.verdict, "drift_run": run.pk}
+    record("window.judged", run, actor=actor, reason=run.summary, data=data)
 
 
 def recent_verdicts(monitor: Monitor, version: ModelVersion, kind: str, count: int) -> list[str]:

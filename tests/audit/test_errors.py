@@ -48,6 +48,7 @@ def test_problem__of_a_refusal__has_its_status_title_and_words(kind: type[errors
         "status": status,
         "detail": "Because of that.",
         "instance": "/api/v1/models/",
+        "request_id": "-",
     }
 
 

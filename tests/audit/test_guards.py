@@ -46,7 +46,7 @@ CHANGES: dict[str, Callable[[], object]] = {
 def test_event__changed_by_any_door__is_refused_and_unchanged(change: Callable[[], object]) -> None:
     written = record("incident.seen", incident(), actor=ROBOT, reason="as it was")
 
-    with pytest.raises(IntegrityError, match="audit_event"), transaction.atomic():
+    with pytest.raises(IntegrityError, match=r"audit_event|protected foreign keys"), transaction.atomic():
         change()
 
     assert Event.objects.get().reason == written.reason
@@ -64,7 +64,7 @@ def test_event__truncated__is_refused() -> None:
 
 
 @pytest.mark.django_db
-def test_missing__after_migrate__is_empty() -> None:
+def test_missing__after_migrate__is_empty(governed_writes: None) -> None:
     assert guards.missing() == []
 
 
@@ -75,7 +75,7 @@ def test_missing__after_a_flush__is_empty() -> None:
 
     call_command("flush", interactive=False, verbosity=0)
 
-    assert guards.missing() == []
+    assert [name for name in guards.missing() if not name.startswith("owes_")] == []  # tests/conftest.py drops those
     record("incident.seen", incident(), actor=ROBOT)
     with pytest.raises(IntegrityError), transaction.atomic():
         Event.objects.update(reason="forged")
@@ -89,7 +89,7 @@ def test_flush__of_a_database_under_guard__is_refused() -> None:
 
 
 @pytest.mark.django_db
-def test_missing__when_a_trigger_was_dropped__names_it() -> None:
+def test_missing__when_a_trigger_was_dropped__names_it(governed_writes: None) -> None:
     sql("DROP TRIGGER guard_audit_event_update" + (" ON audit_event" if on_postgresql() else ""))
 
     assert guards.missing() == ["guard_audit_event_update"]
@@ -99,7 +99,7 @@ def test_missing__when_a_trigger_was_dropped__names_it() -> None:
 
 @pytest.mark.postgres
 @pytest.mark.django_db
-def test_missing__when_a_trigger_is_disabled__names_it() -> None:
+def test_missing__when_a_trigger_is_disabled__names_it(governed_writes: None) -> None:
     sql("ALTER TABLE audit_event DISABLE TRIGGER guard_audit_event_delete")
 
     assert guards.missing() == ["guard_audit_event_delete"]

@@ -12,7 +12,7 @@ from registry.models import Alias
 from tests.builders import charlie, paula
 from tests.flows import town
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.usefixtures("governed_writes")]
 
 EXPANDING = {"name": "expanding"}
 LAST_DAYS = {"name": "last-days", "days": 5}

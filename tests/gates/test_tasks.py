@@ -21,7 +21,8 @@ from jobs.drain import drain
 from jobs.models import Job, JobState
 from jobs.run import enqueue
 from jobs.run import run as work_off
-from registry.models import ModelVersion
+from registry.conversion import served_form
+from registry.models import Conversion, ModelVersion
 from tests.builders import NOON, ROBOT
 from tests.gates import rows, world
 
@@ -106,6 +107,37 @@ def test_judged_version__every_step_is_the_effect_of_the_one_before() -> None:
         chain.append(event.name)
         event = event.cause
     assert chain == ["gate_run.passed", "gate_run.running", "model_version.registered"]
+
+
+def test_version__is_measured_in_the_form_in_which_it_is_served() -> None:
+    pipeline = world.build(per_day=100)
+    policy(FLOOR, LATENCY)
+    version = world.version(pipeline)
+    Job.objects.filter(kind="registry.convert").delete()  # lost: the gates settle the form before they measure it
+
+    assert judge(version).state == "passed"
+
+    made = Conversion.objects.get(version=version)
+    assert made.outcome == "used"
+    served = served_form(version)
+    assert (served.load_class, served.digest) == ("onnx", made.blob_id)
+    converted, passed = (Event.objects.get(name=name) for name in ("model_version.converted", "gate_run.passed"))
+    assert converted.pk < passed.pk
+
+
+def test_version_that_passed_once__keeps_its_form(settings: Any) -> None:
+    settings.GATEHOUSE_ONNX = "off"
+    pipeline = world.build(per_day=100)
+    policy(FLOOR)
+    version = world.version(pipeline)
+    run = judge(version)
+    assert run.state == "passed"
+
+    settings.GATEHOUSE_ONNX = "on"
+    evaluate(run, now=world.NOW)
+
+    assert not Conversion.objects.exists()
+    assert served_form(version).load_class == "skops"
 
 
 def test_worse_version__is_refused_against_the_champion_on_the_same_rows() -> None:

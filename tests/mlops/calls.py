@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.test import Client
 
+from audit.scopes import SCOPES
 from mlops import tokens
 from mlops.problems import MEDIA_TYPE
 from tests.builders import NOON
@@ -14,21 +15,29 @@ from tests.builders import NOON
 JSON = "application/json"
 
 
-def token(user: User) -> str:
-    return tokens.issue(user=user, days=1, reason="For a test.", actor=user, now=NOON)
+def token(user: User, *scopes: str) -> str:
+    """A token of theirs with these scopes; without any, with all."""
+    chosen = scopes or tuple(SCOPES)
+    return tokens.issue(user=user, scopes=chosen, days=1, reason="For a test.", actor=user, now=NOON)
 
 
 class Caller:
-    """A client of /api/v1/; ``user`` None: without a token."""
+    """A client of /api/v1/; ``user`` None: without a token. Without ``scopes`` the token has all."""
 
-    def __init__(self, user: User | None = None) -> None:
-        self.client = Client(headers={"Authorization": f"Bearer {token(user)}"} if user else {})
+    def __init__(self, user: User | None = None, *scopes: str) -> None:
+        self.client = Client(headers={"Authorization": f"Bearer {token(user, *scopes)}"} if user else {})
 
-    def get(self, path: str, **query: Any) -> Any:
-        return self.client.get(f"/api/v1/{path}", query)
+    def get(self, path: str, *, headers: Any = None, **query: Any) -> Any:
+        return self.client.get(f"/api/v1/{path}", query, headers=headers)
 
-    def post(self, path: str, body: Any) -> Any:
-        return self.client.post(f"/api/v1/{path}", body, content_type=JSON)
+    def post(self, path: str, body: Any, **headers: str) -> Any:
+        """``headers`` as keywords, such as idempotency_key."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.post(f"/api/v1/{path}", body, content_type=JSON, headers=named)
+
+    def patch(self, path: str, body: Any, **headers: str) -> Any:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.patch(f"/api/v1/{path}", body, content_type=JSON, headers=named)
 
     def form(self, path: str, parts: dict[str, Any]) -> Any:
         return self.client.post(f"/api/v1/{path}", parts)

@@ -33,13 +33,15 @@ from gates.models import GateRun
 from jobs.models import Due, Heartbeat, Job
 from monitoring.actions import incidents, monitors, rethinks
 from monitoring.models import Candidate, DriftRun, Incident, Rethink, Retraining
-from registry.actions import crown
-from registry.models import Alias, ModelVersion, RegisteredModel, TrainingPipeline, TrainingRun
+from registry.actions import crown, write_card
+from registry.actions.openlineage import fold_waiting, link_source, receive
+from registry.models import Alias, ExternalNode, ModelVersion, RegisteredModel, TrainingPipeline, TrainingRun
 from rollout import models as rollout_models
 from rollout.actions.endpoints import create_endpoint, decide
 from rollout.models import AnalysisRun, Measurement, Rollout
 from rollout.plan import plan_for
 from tests.builders import NOON, ROBOT, group, person
+from tests.registry.lineage_events import dataset, run_event, schema
 
 DAY = timedelta(days=1)
 CODE = "c0de" * 16
@@ -87,6 +89,7 @@ def build(team: str = "delay") -> World:
     _gates(world)
     _rollouts(world)
     _monitoring(world)
+    _other_tools(world)
     _system(world)
     return world
 
@@ -107,7 +110,7 @@ def _features(world: World) -> None:
         number=1,
         state="draft",
         expression="SELECT origin, temperature FROM flights",
-        features=[{"name": name, "dtype": "double", "description": ""} for name in FEATURES],
+        features=[{"name": name, "dtype": "float64", "description": ""} for name in FEATURES],
         content_hash=team.ljust(64, "0")[:64],
         created_at=NOON,
     )
@@ -187,7 +190,9 @@ def _training(world: World) -> None:
         requested_at=NOON,
         wall_seconds=3.0,
     )
-    world.rows |= {"pipeline": pipeline, "training_run": run}
+    content = {"intended_use": "Warn of delays.", "decision_role": "advises"}
+    card = write_card(model, content=content, reason="Founded.", actor=world.owner, now=NOON)
+    world.rows |= {"pipeline": pipeline, "training_run": run, "model_card": card}
 
 
 def a_version(world: World, note: str, **fields: Any) -> ModelVersion:
@@ -438,6 +443,16 @@ def a_rethink(world: World) -> Rethink:
     )
 
 
+def _other_tools(world: World) -> None:
+    """An Airflow task makes the table that is the team's data source."""
+    sent = run_event(outputs=[dataset(f"{world.team}.flights", schema=schema("carrier", "delay"))])
+    received = receive([sent], actor=world.operator, latest=NOON, now=NOON)
+    fold_waiting(now=NOON)
+    node = ExternalNode.objects.get(name=f"{world.team}.flights")
+    link_source(node, world["data_source"], actor=world.operator, reason="It is the same table.", now=NOON)
+    world.rows |= {"external_node": node, "lineage_event": received.stored[0]}
+
+
 def a_dead_job(key: str) -> Job:
     return Job.objects.create(
         kind="gates.evaluate", key=key, state="dead", attempts=4, error="MemoryError: no more", payload={"gate_run": 1}
@@ -451,6 +466,6 @@ def _system(world: World) -> None:
         "job": a_dead_job(f"gates.evaluate:{world.team}"),
         "due": Due.objects.get(name="watch"),
         "heartbeat": Heartbeat.objects.get(name="worker-1"),
-        "token": ApiToken.objects.create(world.scientist)[0],
+        "token": ApiToken.objects.create(world.scientist, scopes=["read"])[0],
         "event": Event.objects.filter(registered_model=world.registered_model.name).order_by("-id")[0],
     }
