@@ -137,7 +137,7 @@ class Owing:
             return list(self.columns)
         every = apps.get_models(include_auto_created=True)
         model = next(each for each in every if each._meta.db_table == self.table)
-        return [field.column for field in model._meta.concrete_fields if field.column not in self.apart_from]
+        return [str(field.column) for field in model._meta.concrete_fields if field.column not in self.apart_from]
 
 
 def owes_event(
@@ -203,6 +203,18 @@ def missing(*, using: str = "default") -> list[str]:
         standing = {row[0] for row in cursor.fetchall()}
     wanted = [guard.name for guard in declared() if _statements(guard, connection)]
     return [name for name in wanted if name not in standing]
+
+
+def step_aside_before_migrate(sender: AppConfig, using: str = "default", plan: Any = (), **kwargs: Any) -> None:
+    """On SQLite the triggers go while migrations run; ``install`` brings them back when they are done.
+
+    SQLite refuses to rebuild a table that the trigger of another one names.
+    """
+    connection = connections[using]
+    if plan and connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            for guard in declared():
+                cursor.execute(f'DROP TRIGGER IF EXISTS "{guard.name}"')
 
 
 def install_after_migrate(sender: AppConfig, using: str = "default", **kwargs: Any) -> None:

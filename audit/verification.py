@@ -26,7 +26,7 @@ def of_the_log() -> Verification:
 def report(found: Verification) -> list[Event]:
     """An event for each problem that none tells of yet. It names the event concerned, which may be gone."""
     known = {_key(told.data) for told in Event.objects.filter(name=FAILED)}
-    events = []
+    events: list[Event] = []
     for problem in found.problems:
         data = {
             "kind": problem.kind,

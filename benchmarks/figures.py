@@ -23,7 +23,25 @@ class Figure:
         return f"figure: {self.name} {self.value:.3g} {self.unit} (goal <= {self.at_most:g}) {verdict}"
 
 
-def report(*figures: Figure) -> int:
+@dataclass(frozen=True)
+class Rate:
+    """A measured value that must reach ``at_least``."""
+
+    name: str
+    value: float
+    unit: str
+    at_least: float
+
+    @property
+    def is_reached(self) -> bool:
+        return self.value >= self.at_least
+
+    def __str__(self) -> str:
+        verdict = "ok" if self.is_reached else "short"
+        return f"figure: {self.name} {self.value:.0f} {self.unit} (goal >= {self.at_least:.0f}) {verdict}"
+
+
+def report(*figures: Figure | Rate) -> int:
     """Print them all; the exit code of the script."""
     for figure in figures:
         print(figure)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 
 from benchmarks import portal
-from benchmarks.figures import Figure, report
+from benchmarks.figures import Rate, report
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 GOAL = 100_000
@@ -40,10 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _fill(options.events)
         appended = _append_rate()
         verified = max(_verify_rate() for _ in range(TIMES))
-    print(f"appended {appended:,.0f} events/s, one transaction each; verified {verified:,.0f} events/s")
-    return report(
-        Figure("verify_audit_microseconds_per_event", 1e6 / verified, "us", at_most=1e6 / GOAL),
-    )
+    print(f"recorded {appended:,.0f} events/s, each in a transaction of its own")
+    return report(Rate("verify_audit", verified, "events/s", at_least=GOAL))
 
 
 def _event(number: int) -> dict[str, object]:

@@ -125,7 +125,7 @@ def model_page(request: HttpRequest, name: str) -> HttpResponse:
 def version_page(request: HttpRequest, name: str, number: int) -> HttpResponse:
     """What is this version made from, and where did it end?"""
     versions = ModelVersion.objects.filter(registered_model__in=_models(request))
-    related = ("registered_model", "service", "dataset", "training_run__pipeline", "registered_by")
+    related = ("registered_model", "service", "dataset", "training_run__pipeline", "registered_by", "conversion")
     version = get_object_or_404(versions.select_related(*related), registered_model__name=name, number=number)
     context = {
         "title": str(version),

@@ -50,9 +50,19 @@ class Measure:
         return ", ".join(text for text, is_missing in gaps if is_missing)
 
     def __str__(self) -> str:
-        interval = f" [{self.low:.4g}, {self.high:.4g}]" if self.low is not None and self.high is not None else ""
-        rows = f", {self.n} rows" if self.n is not None else ""
-        return f"{self.value:.4g}{interval}{rows}"
+        rows = f", {self.n:,} rows" if self.n is not None else ""
+        return f"{shown(self.value)}{shown_interval(self.low, self.high)}{rows}"
+
+
+def shown(value: float) -> str:
+    """A number for a person: a count with all its digits, else four that are significant."""
+    is_count = float(value).is_integer() and abs(value) < 1e15
+    return f"{int(value):,}" if is_count else f"{value:.4g}"
+
+
+def shown_interval(low: float | None, high: float | None) -> str:
+    """An interval behind a number; empty where an end is not known."""
+    return f" [{shown(low)}, {shown(high)}]" if low is not None and high is not None else ""
 
 
 def check(metrics: Mapping[str, Any]) -> None:

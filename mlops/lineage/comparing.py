@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from registry.measured import shown, shown_interval
+
 PACKAGE = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;\\]+)", re.MULTILINE)
 DEEPEST = 6
 
@@ -41,8 +43,7 @@ class Measured:
     n: int | None = None
 
     def __str__(self) -> str:
-        interval = f" [{self.low:.4g}, {self.high:.4g}]" if self.low is not None and self.high is not None else ""
-        return f"{self.value:.4g}{interval}"
+        return f"{shown(self.value)}{shown_interval(self.low, self.high)}"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString, mark_safe
 from audit.models import Event
 from audit.pages import badge
 from mlops import sight
+from registry.measured import shown
 
 register = template.Library()
 
@@ -20,8 +21,8 @@ register.filter("badge", badge)
 
 @register.filter
 def number(value: Any) -> str:
-    """Four significant digits, or a dash when there is none."""
-    return "—" if value is None or value == "" else f"{float(value):.4g}"
+    """A number for a person, or a dash when there is none."""
+    return "—" if value is None or value == "" else shown(float(value))
 
 
 @register.filter

@@ -191,7 +191,7 @@ def test_verify_audit__history_rewritten_to_its_end__is_found_by_the_copy_outsid
     unguarded()
     Event.objects.filter(pk=events[1].pk).update(reason="Nothing happened.")
     _forge_all_links()
-    Checkpoint.objects.all()._raw_delete("default")  # type: ignore[attr-defined]  # past the admin's guards
+    Checkpoint.objects.all()._raw_delete("default")
     checkpoints.file().unlink()
     assert verify_audit()[0] == 0  # whoever may write everything, and the key, leaves no trace here
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django_q.models import Schedule
@@ -94,6 +95,18 @@ def test_missing__when_a_trigger_was_dropped__names_it(governed_writes: None) ->
 
     assert guards.missing() == ["guard_audit_event_update"]
     guards.install()
+    assert guards.missing() == []
+
+
+@pytest.mark.django_db
+def test_guards__while_migrations_run__stand_aside_on_sqlite_only(governed_writes: None) -> None:
+    """A table that another one's trigger names can not be rebuilt there."""
+    guards.step_aside_before_migrate(apps.get_app_config("mlops"), plan=[("a migration", False)])
+    assert bool(guards.missing()) is not on_postgresql()
+
+    guards.install_after_migrate(apps.get_app_config("mlops"))
+    assert guards.missing() == []
+    guards.step_aside_before_migrate(apps.get_app_config("mlops"), plan=[])
     assert guards.missing() == []
 
 

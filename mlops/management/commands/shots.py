@@ -127,12 +127,27 @@ def pages() -> Iterator[Shot]:
         if row := rows.order_by("-id").first():
             yield Shot(name, user, reverse(page, args=[row.pk]))
     yield from _features()
+    if version:
+        yield from _evidence(version)
     yield Shot("delivery", "paula", reverse("portal:delivery"))
     yield Shot("system", "pete", reverse("portal:system"))
     yield Shot("admin-index", "paula", reverse("admin:index"))
     yield Shot("admin-rollouts", "dana", reverse("admin:rollout_rollout_changelist"))
     yield Shot("admin-events", "audrey", reverse("admin:audit_event_changelist"))
     yield from _admin_records(model)
+
+
+def _evidence(version: ModelVersion) -> Iterator[Shot]:
+    """What an auditor asks: lineage, impact, what served, two versions side by side, reports, a prediction replayed."""
+    at = [version.registered_model.name, version.number]
+    yield Shot("lineage", "audrey", reverse("portal:version-lineage", args=at))
+    yield Shot("lineage-dark", "audrey", reverse("portal:version-lineage", args=at), dark=True)
+    yield Shot("impact", "audrey", reverse("portal:impact", query={"source": "weather", "column": "wind_speed"}))
+    yield Shot("served-on", "audrey", reverse("portal:as-of", query={"at": version.registered_at.isoformat()}))
+    if version.number > 1:
+        sides = {"a": version.number - 1, "b": version.number}
+        yield Shot("compare", "audrey", reverse("portal:compare", args=at[:1], query=sides))
+    yield Shot("dossiers", "audrey", reverse("portal:dossiers", args=at))
 
 
 def _features() -> Iterator[Shot]:
