@@ -21,7 +21,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
 from django.views.decorators.http import require_POST
 
-from audit import clock
+from audit import chain, checkpoints, clock, verification
 from audit.errors import InvalidInput
 from audit.models import Event
 from gates.models import CheckResult, GateRun
@@ -352,6 +352,9 @@ def system_page(request: HttpRequest) -> HttpResponse:
         "counts": [(label, counts.get(value, 0)) for value, label in JobState.choices],
         "oldest": waiting.first(),
         "dead": Job.objects.filter(state=JobState.DEAD)[:20],
+        "log": chain.head(),
+        "checkpoint": checkpoints.latest(),
+        "log_problems": Event.objects.filter(name=verification.FAILED).count(),
         "now": clock.now(),
     }
     return render(request, "portal/system.html", context)

@@ -125,7 +125,7 @@ def find(
         when = f" on {at:%Y-%m-%d}" if at else ""
         raise NotFound(f"{endpoint} logged no prediction {request_id!r}{when}.")
     row = table.select(prediction_log.PREDICTION.names).to_pylist()[0]
-    rollout = _rollout_of(endpoint, row["salt"])
+    rollout = rollout_of(endpoint, row["salt"])
     asked = _asked(row, rollout)
     answering = _answering(row, asked, rollout)
     for each in (asked, answering):
@@ -148,7 +148,7 @@ def _is_visible(model: RegisteredModel, reader: AbstractBaseUser) -> bool:
     return bool(RegisteredModel.objects.visible_to(reader).filter(pk=model.pk).exists())
 
 
-def _rollout_of(endpoint: Endpoint, salt: str | None) -> Rollout | None:
+def rollout_of(endpoint: Endpoint, salt: str | None) -> Rollout | None:
     """The rollout that was under way: its salt is in the row."""
     if not salt:
         return None
@@ -166,11 +166,21 @@ def _asked(row: dict[str, Any], rollout: Rollout | None) -> Serving | None:
     return serving(version, beside=serving(incumbent) if incumbent is not None else None)
 
 
-def _answering(row: dict[str, Any], asked: Serving | None, rollout: Rollout | None) -> Serving | None:
-    """Who answered. A candidate's failed row was answered by the champion, whom the row does not name: it is the
-    rollout's incumbent."""
+def answered_by(row: Mapping[str, Any], rollout: Rollout | None) -> int | None:
+    """Primary key of the version that answered; None: the endpoint's fallback did, or nobody.
+
+    A candidate's failed row was answered by the champion, whom the row does not name: it is the incumbent of the
+    rollout under way.
+    """
     if row["answered_by"] == row["arm"]:
+        asked: int | None = row["version_id"]
         return asked
-    if row["answered_by"] == CHAMPION and rollout is not None and rollout.incumbent is not None:
-        return serving(rollout.incumbent)
-    return None
+    return rollout.incumbent_id if row["answered_by"] == CHAMPION and rollout is not None else None
+
+
+def _answering(row: dict[str, Any], asked: Serving | None, rollout: Rollout | None) -> Serving | None:
+    answered = answered_by(row, rollout)
+    if asked is not None and answered == asked.version.pk:
+        return asked
+    incumbent = rollout.incumbent if rollout is not None else None
+    return serving(incumbent) if incumbent is not None and answered == incumbent.pk else None

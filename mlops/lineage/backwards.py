@@ -15,6 +15,7 @@ from mlops.lineage import nodes
 from mlops.lineage.addresses import identity, parted, pinned
 from mlops.lineage.graph import Graph, Node, Sketch
 from mlops.lineage.upstream import draw_before, external_node
+from mlops.predictions import answered_by, rollout_of
 from monitoring.models import Candidate, Incident, Rethink, Retraining
 from monitoring.sight import visible_incidents
 from registry import lineage as described
@@ -134,11 +135,12 @@ class _Past:
     def prediction(self, endpoint: Endpoint, row: Mapping[str, Any]) -> None:
         """The version that answered it, and the rollout through which that came to the endpoint."""
         key = self._add(nodes.prediction_node(endpoint, row))
+        answered = answered_by(row, rollout_of(endpoint, row["salt"]))
         version = None
-        if row.get("version_id") is not None:
-            version = self._versions().filter(pk=row["version_id"]).first()
+        if answered is not None:
+            version = self._versions().filter(pk=answered).first()
         if version is None:
-            self._add(nodes.nobody(key, "model version", nodes.why_unanswered(row)), to=key)
+            self._add(nodes.nobody(key, "model version", nodes.why_unanswered(answered)), to=key)
             return
         came = nodes.rollout_before(endpoint, version, row["at"])
         if came is None:

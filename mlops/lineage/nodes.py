@@ -122,9 +122,9 @@ def prediction_node(endpoint: Endpoint, row: Mapping[str, Any]) -> Node:
     return _node("prediction", f"prediction:{endpoint.name}/{request_id}", f"{endpoint.name} {request_id}", facts)
 
 
-def why_unanswered(row: Mapping[str, Any]) -> str:
+def why_unanswered(answered: int | None) -> str:
     """Why no version of a prediction can be shown."""
-    if row.get("version_id") is None:
+    if answered is None:
         return "No version answered: the endpoint's fallback did."
     return "The version that answered is not yours to see."
 

@@ -88,12 +88,14 @@ def _external(kind: str, name: str, source: str = "") -> ExternalNode:
     )
 
 
-def logged(version: ModelVersion | None, rollout: Rollout) -> None:
+def logged(version: ModelVersion | None, rollout: Rollout, **changes: str) -> None:
     """One prediction, two hours after the version was promoted."""
     at = NOON + 3 * world.HOUR
     row = dict.fromkeys(prediction_log.PREDICTION.names) | {
         "request_id": "ask/1", "at": at, "endpoint": rollout.endpoint.name, "entity": "N1", "arm": "champion",
-        "version_id": version.pk if version else None, "score": 0.25, "status": "ok",
+        "version_id": version.pk if version else None, "answered_by": "champion" if version else "fallback",
+        "score": 0.25, "status": "ok",
+        **changes,
     }  # fmt: skip
     prediction_log.append(rollout.endpoint.name, pa.Table.from_pylist([row], schema=prediction_log.PREDICTION))
 
@@ -122,6 +124,16 @@ def test_backwards__prediction_that_no_version_answered__says_so() -> None:
     assert [each.label for each in graph.of_kind("model version")] == [
         "No version answered: the endpoint's fallback did."
     ]
+
+
+def test_backwards__prediction_of_a_canary_that_failed__leads_to_the_incumbent_that_answered() -> None:
+    incumbent = made()
+    world.served(incumbent)
+    candidate = a_version(incumbent.registered_model)
+    rollout = world.served(candidate)
+    logged(candidate, rollout, arm="canary", salt=rollout.salt)
+    graph = backwards("prediction:late-arrival-point/ask/1", reader=alice())
+    assert [each.key for each in graph.of_kind("model version")] == ["version:late-arrival/1"]
 
 
 def test_backwards__prediction_that_was_not_logged__is_not_found() -> None:
