@@ -275,8 +275,10 @@ class Measured(Shown):
     n: int | None
 
     def __str__(self) -> str:
-        interval = f" [{self.low:.4g}, {self.high:.4g}]" if self.low is not None and self.high is not None else ""
-        return f"{self.value:.4g}{interval}"
+        interval = (
+            f" [{_number(self.low)}, {_number(self.high)}]" if self.low is not None and self.high is not None else ""
+        )
+        return f"{_number(self.value)}{interval}"
 
 
 @dataclass(frozen=True)
@@ -394,3 +396,9 @@ class Replay:
         heads = ("feature", "from", "served", "recomputed", "differs")
         rows = [(each.feature, each.origin, each.served, each.recomputed, each.differs) for each in self.inputs]
         return f"<p>{escape(self.message)}</p>" + table(heads, rows)
+
+
+def _number(value: float) -> str:
+    """A count with all its digits, else four that are significant."""
+    is_count = float(value).is_integer() and abs(value) < 1e15
+    return f"{int(value):,}" if is_count else f"{value:.4g}"
