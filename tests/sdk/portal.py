@@ -10,6 +10,7 @@ from django.db import close_old_connections
 from gatehouse import Client, Retries
 from mlops.wsgi import application
 from tests.mlops.calls import token
+from tests.mlops.reported import settle
 
 URL = "http://testserver"
 AT_ONCE = Retries(attempts=3, pause=0.0)
@@ -22,6 +23,7 @@ class SameTransaction(httpx.WSGITransport):
         signals = (request_started, request_finished)
         for signal in signals:
             signal.disconnect(close_old_connections)
+        settle()  # what came before would have been committed
         try:
             response = super().handle_request(request)
             response.read()  # to its end, which is what finishes the request
