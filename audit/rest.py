@@ -7,6 +7,7 @@ misspelled filter would answer everything, a misspelled field would be lost from
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from hashlib import sha256
@@ -30,6 +31,7 @@ from audit.errors import InvalidInput, NotPermitted
 NAMED_ERRORS = 20
 """A body of a thousand wrong rows is refused with the first so many."""
 DEEPEST_JSON = 32
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class TooLarge(exceptions.APIException):
@@ -234,7 +236,9 @@ def _unkeepable(value: Any, depth: int = 0) -> str:
     if depth > DEEPEST_JSON:
         return f"Nested more than {DEEPEST_JSON} deep."
     if isinstance(value, str):
-        return "A text holds the character NUL." if "\0" in value else ""
+        if "\0" in value:
+            return "A text holds the character NUL."
+        return "A text holds half a character (a lone surrogate)." if _SURROGATE.search(value) else ""
     if isinstance(value, float):
         return "" if math.isfinite(value) else "A number is not finite."
     inside: list[Any] = value if isinstance(value, list) else []

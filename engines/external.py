@@ -382,7 +382,7 @@ def _scores(answer: Any, *, rows: int, output: str) -> Floats:
         raise Unscorable(f"The endpoint answered a tensor of shape {str(shape)[:40]} for {rows} rows.")
     try:
         values = np.asarray(data, dtype=np.float64).reshape(rows, -1)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise Unscorable("The endpoint's answer holds what is no number.") from error
     if values.size != int(np.prod(shape)):
         raise Unscorable(f"The endpoint answered {values.size} values for a tensor of shape {shape}.")

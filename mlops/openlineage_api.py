@@ -23,6 +23,8 @@ from audit.errors import InvalidInput
 from audit.rest import NAMED_ERRORS, ApiView, TooLarge, refuse_larger
 from registry.actions.openlineage import MOST_EVENTS, Received, receive
 
+MOST_MEMBERS = 16
+"""A client sends one; each costs a copy of what is left."""
 MOST_BYTES = 2 * 2**20
 """Of a body, as sent and inflated."""
 PIECE = 2**16
@@ -50,8 +52,11 @@ class EventParser(parsers.BaseParser):
 
 def inflated(sent: bytes) -> bytes:
     """The content of a gzip body. Raises TooLarge, ParseError."""
-    found, left = bytearray(), sent
+    found, left, members = bytearray(), sent, 0
     while left:  # a body may be several members, one after the other
+        members += 1
+        if members > MOST_MEMBERS:
+            raise exceptions.ParseError(f"The gzip body has more than the {MOST_MEMBERS} members that are accepted.")
         member = zlib.decompressobj(GZIP)
         try:
             while left and not member.eof:

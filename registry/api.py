@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpResponseBase, QueryDict
@@ -43,6 +43,7 @@ from registry.models import (
     TrainingRun,
 )
 from registry.rest import ListingOfModel, OfModel
+from registry.sight import visible_services
 from registry.uploads import Upload, VersionParser
 
 FORM = "multipart/form-data"
@@ -379,7 +380,7 @@ class Versions(ListingOfModel):
             registered_with=getattr(request.auth, "token_key", ""),
             actor=self.user,
             now=now,
-            **_resolved(body.get("lineage", {})),
+            **_resolved(body.get("lineage", {}), self.user),
         )
         is_new = version.registered_at == now  # to the microsecond: one that was there already is older
         code = status.HTTP_201_CREATED if is_new else status.HTTP_200_OK
@@ -393,29 +394,36 @@ class Versions(ListingOfModel):
             raise InvalidInput(dict.fromkeys(twice, "This part may be in the form once."))
 
 
-def _resolved(lineage: Mapping[str, Any]) -> dict[str, Any]:
-    """The lineage with its feature service and dataset found by their names."""
+def _resolved(lineage: Mapping[str, Any], user: User) -> dict[str, Any]:
+    """The lineage with its feature service and dataset found by their names, among those that ``user`` may see.
+
+    What a version takes is visible to its model's owners from then on: naming it must not be the way to see it.
+    """
     fields, wrong = dict(lineage), {}
+    services = visible_services(user)
     if "service" in fields:
         named = fields["service"]
-        fields["service"] = _service(named)
+        fields["service"] = _service(named, services)
         if fields["service"] is None:
-            wrong["lineage.service"] = f"There is no feature service {named!r}; name it as name@number."
+            wrong["lineage.service"] = (
+                f"There is no feature service {named!r}, or it is not yours to see; name it as name@number."
+            )
     if "dataset" in fields:
         digest = fields["dataset"]
-        fields["dataset"] = Dataset.objects.filter(digest=digest).select_related("service").first()
+        datasets = Dataset.objects.filter(service__in=services.values("pk")).select_related("service")
+        fields["dataset"] = datasets.filter(digest=digest).first()
         if fields["dataset"] is None:
-            wrong["lineage.dataset"] = f"There is no dataset with the digest {digest!r}."
+            wrong["lineage.dataset"] = f"There is no dataset with the digest {digest!r}, or it is not yours to see."
     if wrong:
         raise InvalidInput(wrong)
     return fields
 
 
-def _service(named: str) -> FeatureService | None:
+def _service(named: str, among: QuerySet[FeatureService]) -> FeatureService | None:
     name, _, number = named.partition("@")
     if not (number.isascii() and number.isdigit() and len(number) < 9):
         return None
-    return FeatureService.objects.filter(name=name, number=int(number)).first()
+    return among.filter(name=name, number=int(number)).first()
 
 
 class Version(OfModel):
@@ -511,7 +519,10 @@ class Hold(OfModel):
     )
     def delete(self, request: Request, name: str, number: int) -> Response:
         """Release the standing hold: an auditor or an administrator, and not who placed it."""
-        reason = request.query_params.get("reason", "")
+        said = Reason(data=request.query_params.dict())
+        if not said.is_valid():
+            raise InvalidInput(dict(said.errors))
+        reason = said.validated_data["reason"]
         hold = actions.release_hold(self.version(number), reason=reason, actor=self.user, now=clock.now())
         return Response(HoldRow(hold).data)
 

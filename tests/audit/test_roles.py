@@ -46,6 +46,8 @@ DENIED = {
         CREATE TEMP TABLE mine (event_id bigint);
         CREATE TRIGGER t AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION audit_write_link()
     """,
+    "drop the log": "DROP TABLE audit_event CASCADE",
+    "drop function": "DROP FUNCTION audit_owe() CASCADE",
     "new table": "CREATE TABLE mine (id int)",
     "become the owner": f"SET ROLE {OWNER}",
 }  # fmt: skip

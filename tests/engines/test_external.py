@@ -188,6 +188,7 @@ def test_time_rows__single_rows__are_timed_with_the_network(document: Write) -> 
         (tensor([0.1, 0.2], [2, 3]), "shape"),
         (tensor([0.1, 0.2, 0.3], [2]), "values|number"),
         (tensor(["a", "b"]), "no number"),
+        (tensor([10**400, 0.5]), "no number"),
         (tensor([[0.1], [0.2, 0.3]]), "no number"),
         (tensor([0.1, 0.2], datatype="BYTES"), "0 times"),
     ],

@@ -19,7 +19,9 @@ from django.test import Client
 
 from audit import clock
 from registry.models import LoadClass, ModelVersion, RegisteredModel
+from registry.sight import visible_services
 from tests.builders import NOON, alice, charlie, registered_model
+from tests.mlops import world as building
 from tests.mlops.calls import Caller
 from tests.registry import world
 
@@ -96,6 +98,25 @@ def test_address__with_another_place_in_it__answers_nothing_of_it(path: str) -> 
 
 
 # ---------------------------------------------------------------------- who may, and from where
+
+
+def test_service_of_another_team__named_in_a_registration__is_not_there() -> None:
+    """What a version takes can be seen by its model's owners: naming it must not be the way to see it."""
+    theirs = building.build("search")
+    registered_model()
+    digest = theirs["dataset"].digest
+    response = register(service=str(theirs["service"]), dataset=digest)
+    assert response.status_code == 422
+    assert set(response.json()["errors"]) == {"lineage.service", "lineage.dataset"}
+    assert not visible_services(alice()).exists()
+
+
+def test_text__with_half_a_character__is_refused() -> None:
+    registered_model()
+    artifact = SimpleUploadedFile("model.skops", world.model_bytes())
+    response = Caller(alice()).form(VERSIONS, {"artifact": artifact, "lineage": '{"claims": {"user": "\\ud800"}}'})
+    assert response.status_code == 422
+    assert "lineage.claims" in response.json()["errors"]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "late-arrival"])

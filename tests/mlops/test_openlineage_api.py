@@ -94,6 +94,10 @@ def test_post__too_many_bytes__are_refused_compressed_or_not() -> None:
     assert problem(raw(b"\0" * (MOST_BYTES + 1)))[0] == 413
 
 
+def test_post__gzip_of_a_thousand_members__is_refused_before_each_is_opened() -> None:
+    assert raw(gzip.compress(b"") * 1000).status_code == 400
+
+
 @pytest.mark.parametrize("body", [b"no gzip at all", compressed(events.run_event())[:-9], b"\x1f\x8b\x08"])
 def test_post__broken_gzip__is_a_bad_request(body: bytes) -> None:
     assert problem(raw(body))[0] == 400

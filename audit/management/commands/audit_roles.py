@@ -53,6 +53,19 @@ END $$;
 ALTER ROLE {app} NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 REVOKE {owner} FROM {app};
 
+-- Whoever owns the database or the schema may drop what is in it, and pg_write_all_data writes past every grant.
+DO $$ BEGIN
+    IF (SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()) = '{app}' THEN
+        EXECUTE format('ALTER DATABASE %I OWNER TO {owner}', current_database());
+    END IF;
+    IF (SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = '{schema}') = '{app}' THEN
+        ALTER SCHEMA {schema} OWNER TO {owner};
+    END IF;
+    IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'pg_write_all_data') THEN
+        REVOKE pg_write_all_data FROM {app};
+    END IF;
+END $$;
+
 -- Everything that is there belongs to {owner}, so that {app} can not alter it, nor disable a trigger.
 DO $$ DECLARE each record; BEGIN
     FOR each IN SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables WHERE schemaname = '{schema}' LOOP
