@@ -55,12 +55,16 @@ def key_of(request: Request) -> str | None:
     return given
 
 
-def once(request: Request, key: str, carry_out: Callable[[], Answer]) -> Answer:
-    """What ``carry_out`` answers, or what it answered when this request came before with this key."""
+def once(request: Request, key: str, carry_out: Callable[[], Answer], *, prepare: Callable[[], None]) -> Answer:
+    """What ``carry_out`` answers, or what it answered when this request came before with this key.
+
+    ``prepare`` is called before the transaction opens: what takes its time happens under no lock.
+    """
     fingerprint = fingerprint_of(request)
     try:
         if (stored := _stored(request.user, key)) is not None:
             return _again(stored, fingerprint)
+        prepare()
         with transaction.atomic():
             row = claim(request.user, key, fingerprint, now=timezone.now())
             answer = carry_out()

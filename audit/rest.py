@@ -119,7 +119,16 @@ class ApiView(APIView):
 
     def _post_once(self, key: str, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         post: Any = type(self).post  # type: ignore[attr-defined]  # it is one of those that have it
-        return answers.once(request, key, lambda: post(self, request, *args, **kwargs))
+        return answers.once(
+            request,
+            key,
+            lambda: post(self, request, *args, **kwargs),
+            prepare=lambda: self.prepare_post(request, *args, **kwargs),
+        )
+
+    def prepare_post(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """The part of ``post`` that takes its time and changes nothing: a POST with a key does it before its
+        transaction opens. ``post`` itself does what was not prepared."""
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """What was looked at gets an ETag; one that the caller has already is not sent again."""

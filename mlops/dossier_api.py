@@ -7,6 +7,7 @@ from typing import Any
 from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpResponseBase
+from django.utils.functional import cached_property
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import exceptions, serializers, status
@@ -80,6 +81,7 @@ class Dossiers(ListingOfModel):
     queryset = REPORTS
     serializer_class = ReportRow
     scope = LINEAGE
+    takes_keys = False  # the same position is the same report
 
     def visible(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         return reports_about(self.version(self.kwargs["number"]))
@@ -107,9 +109,13 @@ class OneDossier(OfModel, Bytes):
 
 
 class OfIncident(ApiView):
-    """A view below ``incidents/<id>/``."""
+    """A view below ``incidents/<id>/``. Whether it is there is settled before anything is read or done."""
 
-    @property
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        self.incident  # noqa: B018  # raises NotFound
+
+    @cached_property
     def incident(self) -> Incident:
         related = ("registered_model", "version", "owner")
         found = visible_incidents(self.user, Incident.objects.select_related(*related)).filter(pk=self.kwargs["pk"])
@@ -125,6 +131,7 @@ class IncidentReports(OfIncident, Listing):
     queryset = REPORTS
     serializer_class = ReportRow
     scope = LINEAGE
+    takes_keys = False
 
     def visible(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         return reports_about(self.incident)

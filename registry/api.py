@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpResponseBase, QueryDict
 from django.urls import reverse
+from django.utils.functional import cached_property
 from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -26,6 +27,8 @@ from features import online
 from features.models import Dataset, FeatureService
 from registry import actions, artifacts
 from registry.downloads import attachment
+from registry.duties import require
+from registry.intake import Received, receive
 from registry.lineage import trace
 from registry.manifest import MAX_FILES
 from registry.models import (
@@ -368,24 +371,41 @@ class Versions(ListingOfModel):
         Idempotent by content: the same files made from the same things are the same version, so this may be repeated
         after a lost answer. Who registers is who calls; what the form says of itself is kept as claims.
         """
-        body = self.read(VersionBody)
-        self._refuse_second("artifact", "lineage")
-        now = clock.now()
-        artifact: Upload = body["artifact"]
+        now, lineage = clock.now(), _resolved(self.body.get("lineage", {}), self.user)
         version = actions.register_version(
             registered_model=self.registered_model,
-            artifact=artifact.staged,
-            artifact_name=artifact.name,
-            files=[(file.name, file.staged) for file in body.get("files", ())],
+            artifact=self.received,
             registered_with=getattr(request.auth, "token_key", ""),
             actor=self.user,
             now=now,
-            **_resolved(body.get("lineage", {}), self.user),
+            **lineage,
         )
         is_new = version.registered_at == now  # to the microsecond: one that was there already is older
         code = status.HTTP_201_CREATED if is_new else status.HTTP_200_OK
         answer = VersionDetail(self.version(version.number)).data
         return Response(answer, status=code, headers={"Location": version_url(version)})
+
+    def prepare_post(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Look into the file and store it: seconds, and what is stored for nothing is swept up later."""
+        _resolved(self.body.get("lineage", {}), self.user)  # what is refused anyway is refused first
+        self.received  # noqa: B018  # kept until ``post`` asks for it
+
+    @cached_property
+    def body(self) -> Mapping[str, Any]:
+        body = self.read(VersionBody)
+        self._refuse_second("artifact", "lineage")
+        return body
+
+    @cached_property
+    def received(self) -> Received:
+        require(self.user, self.registered_model, Duty.DATA_SCIENCE)
+        artifact: Upload = self.body["artifact"]
+        return receive(
+            registered_model=self.registered_model,
+            artifact=artifact.staged,
+            artifact_name=artifact.name,
+            files=[(file.name, file.staged) for file in self.body.get("files", ())],
+        )
 
     def _refuse_second(self, *parts: str) -> None:
         """Of two parts with one name, readers choose differently."""

@@ -36,6 +36,7 @@ CHUNK_BYTES = 2**20
 UNUSED_AFTER = timedelta(days=1)
 """Bytes that no version and no conversion took up by then are nobody's."""
 SWEPT_FOR = timedelta(days=30)
+UNRECORDED = "Its upload ended before it was recorded."
 
 Users = Callable[[ModelVersion], Sequence[str]]
 
@@ -394,7 +395,33 @@ def sweep(*, now: datetime) -> int:
         with transaction.atomic():
             if Blob.objects.select_for_update().filter(pk=digest, removed_at__isnull=False).exists():
                 count += _removed(digest)
+    count += _sweep_unrecorded(now)
     _clear_staging()
+    return count
+
+
+def _sweep_unrecorded(now: datetime) -> int:
+    """Delete bytes whose upload ended before their row was written; in a folder of ours. The count.
+
+    The row that is written first makes whoever stores the same bytes meanwhile put them there again (``keep``).
+    """
+    storage = storages["artifacts"]
+    if not isinstance(storage, WriteOnceFolder):
+        return 0
+    count, folder = 0, Path(storage.location)
+    oldest = _disk_now(folder) - UNUSED_AFTER.total_seconds() if folder.is_dir() else 0.0
+    for stored in folder.glob("??/" + "?" * 64):
+        if stored.stat().st_mtime >= oldest or Blob.objects.filter(pk=stored.name).exists():
+            continue
+        with transaction.atomic():
+            values = {
+                "bytes": stored.stat().st_size,
+                "stored_at": now,
+                "removed_at": now,
+                "removed_because": UNRECORDED,
+            }
+            _, is_mine = Blob.objects.get_or_create(digest=stored.name, defaults=values)
+            count += is_mine and _removed(stored.name)
     return count
 
 

@@ -52,12 +52,21 @@ def served_form(version: ModelVersion) -> Form:
     if conversion is not None and conversion.outcome == ConversionOutcome.USED:
         assert conversion.blob_id is not None  # conversion_used_only_when_measured
         return Form(LoadClass.ONNX, conversion.blob_id, f"The ONNX form of {version}")
+    return registered_form(version)
+
+
+def registered_form(version: ModelVersion) -> Form:
+    """The version as it was registered, whatever is served of it."""
     return Form(version.load_class, version.artifact_digest, f"The artifact of {version}")
 
 
 def open_scorer(version: ModelVersion, *, columns: Sequence[str]) -> Scorer:
     """A warm scorer of the version's served form. Raises Unscorable and Unavailable."""
-    form = served_form(version)
+    return open_form(served_form(version), columns=columns)
+
+
+def open_form(form: Form, *, columns: Sequence[str]) -> Scorer:
+    """A warm scorer of one form. Raises Unscorable and Unavailable."""
     hosts = settings.GATEHOUSE_EXTERNAL_HOSTS
     return Scorer(form.path, load_class=form.load_class, columns=columns, hosts=hosts)
 

@@ -84,6 +84,8 @@ def _issue(
     seal = {"kind": kind, "digest": digest, "position": checkpoint.size, "generator": GENERATOR}
     try:
         with transaction.atomic():
+            # files that a report tells of are not given up meanwhile (registry.actions.keeping)
+            type(subject)._default_manager.select_for_update(no_key=True, of=("self",)).get(pk=subject.pk)
             report = Report.objects.create(
                 kind=kind,
                 subject_type=subject._meta.label_lower,

@@ -122,16 +122,17 @@ def _thresholds(case: Case) -> tuple[object, list[str]]:
     run = case.judged
     if run is None:
         return None, []
-    adopted, opened = _adopted(case, run.policy), first(case.log.about(run), "gate_run.opened")
-    if adopted is None or opened is None:
+    confirmed, opened = _told_of(case, run.policy, "confirmed"), first(case.log.about(run), "gate_run.opened")
+    if confirmed is None or opened is None:
         return None, []
-    order = "before" if adopted.link.position < opened.link.position else "after"
-    value = f"{run.policy}, adopted {moment(adopted.at)}, {order} the run was opened at {moment(opened.at)}"
-    return value, [*evidence(adopted, opened), *sha256(run.policy.content_hash)]
+    order = "before" if confirmed.link.position < opened.link.position else "after"
+    value = f"{run.policy}, in force since {moment(confirmed.at)}, {order} the run was opened at {moment(opened.at)}"
+    return value, [*evidence(confirmed, opened), *sha256(run.policy.content_hash)]
 
 
-def _adopted(case: Case, policy: Policy) -> Event | None:
-    return first(case.log.about(policy), "policy.adopted")
+def _told_of(case: Case, policy: Policy | None, what: str) -> Event | None:
+    """When a policy was ``proposed`` or ``confirmed``."""
+    return first(case.log.about(policy), f"policy.{what}") if policy else None
 
 
 # ---------------------------------------------------------------------- validation
@@ -140,8 +141,8 @@ def _adopted(case: Case, policy: Policy) -> Event | None:
 def validation(case: Case) -> Section:
     """Each gate: what was expected, what was found."""
     run, proof = case.judged, _proof(case)
-    adopted = _adopted(case, run.policy) if run else None
-    by_policy = [*evidence(adopted), *sha256(run.policy.content_hash if run else None)]
+    proposed, confirmed = (_told_of(case, run.policy if run else None, what) for what in ("proposed", "confirmed"))
+    by_policy = [*evidence(proposed, confirmed), *sha256(run.policy.content_hash if run else None)]
     card, written = case.card
     words = card.content if card else {}
     return Section(
@@ -155,9 +156,10 @@ def validation(case: Case) -> Section:
         (
             told("policy", "Policy", run and str(run.policy), by_policy),
             told("policy_hash", "Policy, content hash", run and run.policy.content_hash, by_policy),
-            told("policy_by", "Adopted by", case.log.author(adopted) if adopted else None, by_policy),
-            told("policy_at", "Adopted", adopted and moment(adopted.at), by_policy),
-            told("policy_why", "Why this policy", adopted and adopted.reason, by_policy),
+            told("policy_by", "Proposed by", case.log.author(proposed) or None, by_policy),
+            told("policy_confirmed_by", "Confirmed by", case.log.author(confirmed) or None, by_policy),
+            told("policy_at", "In force since", confirmed and moment(confirmed.at), by_policy),
+            told("policy_why", "Why this policy", proposed and proposed.reason, by_policy),
             told("verdict", "Verdict of the gates", run and case.gate_state(run), proof),
             told("verdict_why", "In a sentence", case.judgement and case.judgement.reason, proof),
             told("required", "Blocking checks that must pass", run and run.required_checks, proof),

@@ -59,11 +59,14 @@ class Occurrence:
 
     @cached_property
     def chain(self) -> list[Event]:
-        """What it followed from, the first cause first."""
+        """What it followed from, the first cause first. It ends where it would go on in another model's history: that
+        is its owners' to tell."""
         found: list[Event] = []
         event = self.opened
         while event.cause is not None and len(found) < LONGEST_CHAIN:
             event = event.cause
+            if event.registered_model not in ("", self.opened.registered_model):
+                break
             found.insert(0, event)
         return found
 

@@ -85,7 +85,8 @@ def ownership(case: Case) -> Section:
     """Who answers for what."""
     asked = first(case.log.about(case.run), "training_run.requested")
     judged = case.judged
-    adopted = first(case.log.about(judged.policy), "policy.adopted") if judged else None
+    proposed = first(case.log.about(judged.policy), "policy.proposed") if judged else None
+    confirmed = first(case.log.about(judged.policy), "policy.confirmed") if judged else None
     return Section(
         "ownership",
         "Ownership",
@@ -101,7 +102,8 @@ def ownership(case: Case) -> Section:
             told("owner_changes", "Changes of owners", *_owner_changes(case)),
             told("founded_by", "Founded by", case.log.author(case.founded) or None, evidence(case.founded)),
             told("asked_by", "Asked for this version", case.log.author(asked) or None, evidence(asked)),
-            told("policy_by", "Set the bar", case.log.author(adopted) or None, evidence(adopted)),
+            told("policy_by", "Set the bar", case.log.author(proposed) or None, evidence(proposed)),
+            told("policy_confirmed_by", "Confirmed the bar", case.log.author(confirmed) or None, evidence(confirmed)),
             told("in_use_by", "Decided its use", *_in_use_by(case)),
             told("card", "Model card in force", *_card(case)),
             *_by_card(

@@ -12,7 +12,8 @@ from django.db import IntegrityError, transaction
 
 from audit.trail import Actor, record
 from registry import artifacts
-from registry.models import Conversion, ConversionOutcome, ModelVersion
+from registry.artifacts import StoredArtifact
+from registry.models import Blob, Conversion, ConversionOutcome, ModelVersion
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def record_conversion(version: ModelVersion, tried: Tried, *, actor: Actor, now:
             if earlier is None:
                 raise
             return earlier
+        if stored is not None and _is_removed(stored):  # by a retention that nothing stopped before the row above
+            artifacts.store(io.BytesIO(tried.content))
         data = {
             "outcome": tried.outcome.value,
             "onnx": conversion.blob_id,
@@ -61,3 +64,8 @@ def record_conversion(version: ModelVersion, tried: Tried, *, actor: Actor, now:
         }
         record("model_version.converted", version, actor=actor, reason=tried.reason, data=data)
     return conversion
+
+
+def _is_removed(stored: StoredArtifact) -> bool:
+    """Whether bytes are marked as removed; their row is locked, so that nobody does it from now on."""
+    return Blob.objects.select_for_update().filter(pk=stored.digest, removed_at__isnull=False).exists()

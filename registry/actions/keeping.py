@@ -143,10 +143,7 @@ def remove_files(version: ModelVersion, *, actor: Actor, now: datetime) -> Event
     Raises Conflict for a version whose files must stay.
     """
     with transaction.atomic():
-        # FOR UPDATE: whoever is about to refer to the version waits for us, or was first and is seen below.
-        version = (
-            ModelVersion.objects.select_for_update(of=("self",)).select_related("registered_model").get(pk=version.pk)
-        )
+        version = _locked_with_sharers(version)
         _require_removable(version, now=now)
         mine = [blob.pk for blob in artifacts.blobs_of(version)]
         locked = list(Blob.objects.select_for_update().filter(pk__in=mine, removed_at__isnull=True).order_by("pk"))
@@ -162,6 +159,16 @@ def remove_files(version: ModelVersion, *, actor: Actor, now: datetime) -> Event
             "retention_days": days,
         }
         return record("artifact.removed", version, actor=actor, reason=because, data=data)
+
+
+def _locked_with_sharers(version: ModelVersion) -> ModelVersion:
+    """The version as it is now, locked together with all that have some of its bytes.
+
+    FOR UPDATE, in one order: whoever is about to refer to one of them waits for us, or was first and is seen.
+    """
+    sharing = {each.pk for blob in artifacts.blobs_of(version) for each in artifacts.users_of(blob)}
+    locked = ModelVersion.objects.select_for_update(of=("self",)).select_related("registered_model").order_by("pk")
+    return {each.pk: each for each in locked.filter(pk__in={version.pk, *sharing})}[version.pk]
 
 
 def _require_removable(version: ModelVersion, *, now: datetime) -> None:

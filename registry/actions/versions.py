@@ -41,8 +41,8 @@ MAX_LOCK = 500_000
 def register_version(
     *,
     registered_model: RegisteredModel,
-    artifact: Source,
-    artifact_name: str,
+    artifact: Source | Received,
+    artifact_name: str = "",
     files: Sequence[tuple[str, Source]] = (),
     service: FeatureService | None = None,
     dataset: Dataset | None = None,
@@ -66,7 +66,8 @@ def register_version(
 ) -> ModelVersion:
     """Register a version with its lineage. The same content again is the same version, and no second event.
 
-    What is not given stays empty and is shown as unverified. The content is the files and what they were made from;
+    ``artifact`` is the model's file, or all files as they were received already. What is not given stays empty and is
+    shown as unverified. The content is the files and what they were made from;
     metrics, importance, note and claims are what was said of it first. ``files`` are path and content of what lies
     beside the model; ``claims`` what the registrant says of itself (user, host, run): kept, not believed. Who it is we
     know from ``actor``, and by which credential from ``registered_with``.
@@ -95,8 +96,11 @@ def register_version(
         registered_at=now,
     )
     _refuse_contradictions(version)
-    received = receive(registered_model=registered_model, artifact=artifact, artifact_name=artifact_name, files=files)
-    return register(received=received, actor=actor, version=version)
+    if not isinstance(artifact, Received):
+        artifact = receive(
+            registered_model=registered_model, artifact=artifact, artifact_name=artifact_name, files=files
+        )
+    return register(received=artifact, actor=actor, version=version)
 
 
 def _refuse_contradictions(version: ModelVersion) -> None:

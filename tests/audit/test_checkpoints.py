@@ -193,6 +193,8 @@ def test_verify_audit__history_rewritten_to_its_end__is_found_by_the_copy_outsid
     _forge_all_links()
     Checkpoint.objects.all()._raw_delete("default")
     checkpoints.file().unlink()
+    assert "unguarded: guard_audit_event_update" in verify_audit()[1]
+    guards.install()
     assert verify_audit()[0] == 0  # whoever may write everything, and the key, leaves no trace here
 
     code, said = verify_audit("--checkpoints", str(outside), "--json")

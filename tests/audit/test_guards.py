@@ -1,11 +1,13 @@
 """The database keeps the rules, whoever writes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.apps import apps
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, connection, transaction
+from django.core.management.commands import migrate
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django_q.models import Schedule
 
 from audit import guards
@@ -107,6 +109,21 @@ def test_guards__while_migrations_run__stand_aside_on_sqlite_only(governed_write
     guards.install_after_migrate(apps.get_app_config("mlops"))
     assert guards.missing() == []
     guards.step_aside_before_migrate(apps.get_app_config("mlops"), plan=[])
+    assert guards.missing() == []
+
+
+@pytest.mark.django_db
+def test_migrate__that_fails__leaves_the_guards_standing(
+    governed_writes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(command: migrate.Command, *args: Any, **options: Any) -> None:
+        guards.step_aside_before_migrate(apps.get_app_config("mlops"), plan=[("a migration", False)])
+        raise OperationalError("no such column")
+
+    monkeypatch.setattr(migrate.Command, "handle", fail)
+    with pytest.raises(OperationalError):
+        call_command("migrate")
+
     assert guards.missing() == []
 
 

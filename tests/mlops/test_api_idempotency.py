@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -15,6 +16,7 @@ import pytest
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from audit import answers
@@ -216,6 +218,16 @@ def test_upload__is_read_to_its_end_before_a_transaction_opens() -> None:
     assert answer.status_code == 201, answer.content
     assert seen
     assert not any(seen)
+
+
+def test_upload__is_looked_into_and_stored_before_the_key_is_locked() -> None:
+    registered_model()
+    with CaptureQueriesContext(connection) as asked:
+        assert register(Caller(alice()), b"weights", "one").status_code == 201
+
+    writes = [re.sub(r"[^a-z_ ].*", "", each["sql"].lower().replace('"', "")) for each in asked]
+    order = [write for write in writes if write.startswith(("insert into registry_blob", "insert into audit_idemp"))]
+    assert order == ["insert into registry_blob ", "insert into audit_idempotentanswer "]
 
 
 # ---------------------------------------------------------------------- all at once

@@ -12,11 +12,14 @@ from django.test import Client
 from django.urls import reverse
 
 from audit.models import Event, Report
-from tests.builders import audrey, charlie
+from audit.trail import record
+from mlops.dossier.log import Log
+from mlops.dossier.occurrence import Occurrence
+from tests.builders import ROBOT, audrey, charlie, registered_model
 from tests.mlops import reported
 from tests.mlops.calls import Caller, problem
 from tests.mlops.reported import settle
-from tests.mlops.world import World
+from tests.mlops.world import World, an_incident
 
 pytestmark = pytest.mark.django_db
 
@@ -88,6 +91,30 @@ def test_api__incident_report__issued_by_an_auditor(world: World) -> None:
     assert caller.get(path).json()["results"][0]["kind"] == "incident"
     assert json.loads(caller.get(f"{path}{row['position']}/").content)["kind"] == "incident"
     assert Caller(charlie()).get(path).status_code == 404
+
+
+def test_api__incident_report__of_a_key_that_came_before__is_not_answered_to_who_may_not_see_it(world: World) -> None:
+    path = f"incidents/{world['incident'].pk}/reports/"
+    caller = Caller(world.scientist)
+    assert caller.post(path, {}, idempotency_key="one").status_code == 201
+    world.scientist.groups.clear()
+    assert caller.post(path, {}, idempotency_key="one").status_code == 404
+
+
+def test_incident_report__that_followed_from_another_models_events__does_not_tell_them(world: World) -> None:
+    other = registered_model("other-model")
+    cause = record("monitor.drifted", other, actor=ROBOT, reason="Theirs alone.")
+    incident = an_incident(world, "follows")
+    opened = Event.objects.about(incident).first()
+    assert opened is not None
+    own = record("incident.noted", incident, actor=ROBOT, cause=cause)
+    log = Log(reported.sealed_position(), registered_model=world.registered_model.name)
+    of = Occurrence(incident, log)
+    of.opened = own
+    assert of.chain == []
+    within = Occurrence(incident, log)
+    within.opened = record("incident.noted", incident, actor=ROBOT, cause=opened)
+    assert within.chain[-1] == opened
 
 
 def test_api__verifier__is_the_script(world: World) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ from audit.models import Event, Report
 from jobs.drain import drain
 from jobs.run import enqueue
 from registry import actions, artifacts
-from registry.models import Alias, ArtifactFile, Blob, LegalHold, LoadClass, ModelVersion
+from registry.actions.conversion import Tried, record_conversion
+from registry.models import Alias, ArtifactFile, Blob, ConversionOutcome, LegalHold, LoadClass, ModelVersion
 from tests.builders import NOON, ROBOT, alice, audrey, charlie, paula, person, pete, registered_model
 from tests.mlops import world as building
+from tests.races import race
 from tests.registry import world
 
 pytestmark = pytest.mark.django_db
@@ -141,6 +145,46 @@ def test_remove_files__bytes_that_no_version_took_up__are_nobodys_after_a_day() 
     worked(NOON + timedelta(hours=25))
     assert not storages["artifacts"].exists(artifacts.stored_name(stored.digest))
     assert Blob.objects.get(pk=stored.digest).removed_because == "Nothing was registered with it."
+
+
+def test_sweep__bytes_whose_upload_ended_before_they_were_recorded__go_after_a_day(data_root: Path) -> None:
+    digest = hashlib.sha256(b"half").hexdigest()
+    left = Path(storages["artifacts"].path(artifacts.stored_name(digest)))  # type: ignore[attr-defined]
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_bytes(b"half")
+    worked()
+    assert left.exists()
+    os.utime(left, (left.stat().st_mtime - 90_000,) * 2)
+    worked(LATER + timedelta(days=1))
+    assert not left.exists()
+    assert artifacts.path_of(artifacts.store(io.BytesIO(b"half")).digest, what="It").read_bytes() == b"half"
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_remove_files__while_a_version_with_the_same_bytes_is_put_on_hold__they_stay_or_the_hold_comes_after() -> None:
+    old, new = world.version(), world.version(commit="c" * 40)
+    kept_for(30)
+
+    def act(number: int) -> Any:
+        if number:
+            return actions.place_hold(new, reason="A lawsuit.", actor=audrey(), now=LATER)
+        return actions.remove_files(old, actor=ROBOT, now=LATER)
+
+    audrey()
+    removed, held = sorted(race(act, threads=2), key=lambda each: isinstance(each, LegalHold))
+    assert isinstance(held, LegalHold), held
+    assert removed is None or (isinstance(removed, Event) and removed.at <= held.placed_at), removed
+    assert is_stored(new) == (removed is None) or Blob.objects.get(pk=new.artifact_digest).removed_at
+
+
+def test_record_conversion__bytes_that_were_removed_meanwhile__are_there_again() -> None:
+    version = world.version()
+    tried = Tried(ConversionOutcome.USED, "Same.", 1e-5, content=b"onnx", rows=10, max_difference=0.0)
+    stored = artifacts.store(io.BytesIO(b"onnx"))
+    Blob.objects.filter(pk=stored.digest).update(removed_at=NOON, removed_because="Nobody's.")
+    record_conversion(version, tried, actor=ROBOT, now=NOON)
+    assert artifacts.path_of(stored.digest, what="It").read_bytes() == b"onnx"
 
 
 # ---------------------------------------------------------------------- nothing else deletes
