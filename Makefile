@@ -10,7 +10,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
 INSTALLED := $(VENV)/.installed
-PYTEST := $(PYTHON) -m pytest -n $(or $(JOBS),2) $(ARGS)
+# Work stealing: the slow proofs of killed processes lie together in one file and would otherwise end up on one worker.
+PYTEST := $(PYTHON) -m pytest -n $(or $(JOBS),2) --dist worksteal $(ARGS)
 
 # What a production start needs (README, "Production settings"), with a key made for this one command.
 PRODUCTION = GATEHOUSE_DEBUG=off \

@@ -39,8 +39,8 @@ class Trigger(Protocol):
 class Guard:
     """Refuse ``operation`` ("INSERT", "UPDATE", "DELETE", "TRUNCATE") on ``table`` unless ``condition`` holds.
 
-    ``condition`` is SQL that both databases understand, over NEW and OLD; None refuses always. ``message`` is what the
-    user reads in the IntegrityError.
+    ``condition`` is SQL that both databases understand, over NEW and OLD; None refuses always. Where they differ
+    (JSON), ``on_postgresql`` says it in PostgreSQL's words. ``message`` is what the user reads in the IntegrityError.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Guard:
     operation: str
     message: str
     condition: str | None = None
+    on_postgresql: str | None = None
 
     def sqlite(self) -> list[str]:
         if self.operation == "TRUNCATE":
@@ -62,7 +63,8 @@ class Guard:
     def postgresql(self) -> list[str]:
         level = "STATEMENT" if self.operation == "TRUNCATE" else "ROW"
         refuse = f"RAISE EXCEPTION '{self.message}' USING ERRCODE = 'integrity_constraint_violation';"
-        body = f"IF NOT COALESCE(({self.condition}), FALSE) THEN {refuse} END IF;" if self.condition else refuse
+        condition = self.on_postgresql or self.condition
+        body = f"IF NOT COALESCE(({condition}), FALSE) THEN {refuse} END IF;" if condition else refuse
         row = "OLD" if self.operation == "DELETE" else "NEW"
         return [
             f"CREATE OR REPLACE FUNCTION {self.name}() RETURNS trigger LANGUAGE plpgsql AS $$ "

@@ -16,7 +16,7 @@ SCOPES: Mapping[str, str] = {
     REGISTER: "hand in work: versions and their files, evidence, gate runs, training requests",
     FEATURES: "feature definitions and values: plan, apply, retire, push",
     SERVE: "traffic: predict, outcomes, reading features online",
-    DECIDE: "decide: models, rollouts, incidents, cards, holds",
+    DECIDE: "decide: models, policies, rollouts, incidents, cards, holds",
     LINEAGE: "add to the record: OpenLineage events, issued dossiers and reports",
 }
 """None contains another: a pipeline that registers and waits for its gates has ``register`` and ``read``."""

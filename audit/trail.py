@@ -32,6 +32,12 @@ Actor = AbstractBaseUser | Service
 Reaction = Callable[[Event], None]
 Reactions = Mapping[str, Sequence[str]]
 
+
+def person_id(actor: Actor) -> int | None:
+    """The id of a human actor; None for Gatehouse itself."""
+    return actor.pk if isinstance(actor, AbstractBaseUser) else None
+
+
 _cause: ContextVar[Event | None] = ContextVar("cause", default=None)
 
 

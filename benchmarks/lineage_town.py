@@ -123,6 +123,15 @@ def _group(name: str) -> Any:
     return Group.objects.get_or_create(name=name)[0]
 
 
+def _member(of: Any) -> Any:
+    from django.contrib.auth.models import User
+
+    user, is_new = User.objects.get_or_create(username=f"some-{of.name}")
+    if is_new:
+        user.groups.add(of)
+    return user
+
+
 def _history(model: Any, services: list[Any]) -> None:
     """The model's versions; the first is promoted at once, the last lives a cycle, those between are told."""
     from audit import clock
@@ -133,7 +142,9 @@ def _history(model: Any, services: list[Any]) -> None:
     robot = _robot()
     document = {"checks": [{"id": f"check{each}", **_CHECK} for each in range(6)]}
     with clock.at(START):
-        gates.adopt_policy(model, document=document, note="A floor.", actor=robot, now=START)
+        scientist, owner = _member(model.data_science), _member(model.product)
+        policy = gates.propose_policy(model, document=document, note="A floor.", actor=scientist, now=START)
+        gates.confirm_policy(policy, reason="Agreed.", actor=owner, now=START)
         rollouts.create_endpoint(
             name=f"{model.name}-point",
             title=f"Point of {model.title}",
@@ -255,8 +266,10 @@ def _number(value: Any, versions: dict[int, Any]) -> None:
 def _judged(versions: list[Any]) -> None:
     """A gate run of each version between that failed: the list shows them."""
     from gates.models import GateRun, Policy
+    from gates.policy import parse
 
     policy = Policy.objects.get(registered_model=versions[0].registered_model)
+    required = len(parse(policy.document).blocking)
     runs = GateRun.objects.bulk_create(
         GateRun(
             registered_model=version.registered_model,
@@ -264,7 +277,7 @@ def _judged(versions: list[Any]) -> None:
             policy=policy,
             number=1,
             state="open",
-            required_checks=6,
+            required_checks=required,
             opened_at=START,
             deadline=NOW,
         )

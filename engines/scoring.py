@@ -12,6 +12,7 @@ A scorer stays warm and may be used by several threads, one call at a time. What
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,8 +27,9 @@ import pyarrow as pa
 from engines import external, nursery
 from engines.nursery import THREADS, Child
 from engines.skops_types import Unscorable
+from engines.timing import Stopped, Timed, timed
 
-__all__ = ["THREADS", "Scored", "Scorer", "Unscorable", "shut_down", "warm_up"]
+__all__ = ["THREADS", "Scored", "Scorer", "Stopped", "Timed", "Unscorable", "shut_down", "timed", "warm_up"]
 
 MEMORY_LIMIT = 4 * 2**30
 START_TIMEOUT = timedelta(seconds=60)
@@ -53,6 +55,7 @@ class _Backend(Protocol):
     def is_alive(self) -> bool: ...
     def predict(self, table: pa.Table) -> tuple[Floats, dict[int, str]]: ...
     def time_rows(self, table: pa.Table, *, seconds: float) -> Floats: ...
+    def clock(self, table: pa.Table) -> float | None: ...
     def close(self) -> None: ...
 
 
@@ -100,6 +103,13 @@ class Scorer:
         Measured inside the scorer, from the Arrow row to the score; of an external model, with the network.
         """
         return self._backend.time_rows(self._own(table), seconds=budget.total_seconds())
+
+    def clock(self, table: pa.Table) -> float | None:
+        """Milliseconds for all rows asked at once, None where the model failed at one of them. See ``timed``.
+
+        Measured inside the scorer, from the Arrow rows to the scores; of an external model, with the network.
+        """
+        return self._backend.clock(self._own(table))
 
     def close(self) -> None:
         """End it."""
@@ -156,6 +166,13 @@ class _Process:
         header = {"op": "time", "seconds": seconds}
         _, body = self._child.ask(header, table, answer_bytes=8 * len(table), seconds=self._seconds)
         return np.frombuffer(body, dtype=np.float64)
+
+    def clock(self, table: pa.Table) -> float | None:
+        header, _ = self._child.ask({"op": "clock"}, table, answer_bytes=0, seconds=self._seconds)
+        milliseconds = header.get("milliseconds")
+        if isinstance(milliseconds, float) and math.isfinite(milliseconds) and milliseconds > 0:
+            return milliseconds
+        return None
 
     def close(self) -> None:
         self._child.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -201,6 +201,17 @@ def vectors(service: FeatureService, entities: Sequence[Mapping[str, Any]], *, n
         return Vectors(plan.columns, rows, plan, parts)
     _compute(service, plan, entities, rows)
     return Vectors((*plan.columns, *plan.computed), rows, plan, parts)
+
+
+def stored(service: FeatureService, keys: pa.Table, *, now: datetime) -> Vectors:
+    """What ``vectors`` says, without on-demand transforms: what the store itself holds for each row of join keys."""
+    plan = replace(plan_of(service), computed=())
+    _check_keys(plan, keys.column_names)
+    keys_of = {names: cells.entity_keys(keys, names) for names in plan.join_keys}
+    found = _found(plan, keys_of)
+    moment = microseconds(now)
+    parts = [_part(view, keys_of[view.join_keys], found[view.version], moment) for view in plan.views]
+    return Vectors(plan.columns, _in_order(plan, [part.values for part in parts], len(keys)), plan, parts)
 
 
 def write(version: FeatureViewVersion, values: pa.Table) -> int:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 
 from audit.models import Stateful
 from features.models import Dataset
-from registry.models import ModelVersion, RegisteredModel
+from registry.models import Duty, ModelVersion, RegisteredModel
 
 
 class Verdict(models.TextChoices):
@@ -23,18 +23,48 @@ class Verdict(models.TextChoices):
     ERROR = "error"
 
 
+class PolicyQuerySet(models.QuerySet["Policy"]):
+    def in_force(self) -> PolicyQuerySet:
+        """Of each model the confirmed policy with the highest number."""
+        confirmed = PolicyDecision.objects.filter(
+            outcome=PolicyOutcome.CONFIRMED, policy__registered_model=OuterRef("registered_model")
+        )
+        return self.filter(pk=Subquery(confirmed.order_by("-policy__number").values("policy")[:1]))
+
+    def waiting(self) -> PolicyQuerySet:
+        """Proposed and not decided."""
+        return self.filter(decision__isnull=True)
+
+
 class Policy(models.Model):
-    """What a model's versions must prove: an immutable, numbered document. The highest number is in force."""
+    """What a model's versions must prove: an immutable, numbered document.
+
+    Proposed by the data science owner; in force from the moment that a second person, of another duty, confirms it
+    (``PolicyDecision``). Of the confirmed ones the highest number is in force.
+    """
 
     registered_model = models.ForeignKey(RegisteredModel, on_delete=models.PROTECT, related_name="policies")
     number = models.PositiveIntegerField()
     document = models.JSONField(help_text="Validated by gates.policy.PolicyDocument.")
     content_hash = models.CharField(max_length=64)
     note = models.TextField(blank=True, help_text="Why it changed.")
+    loosened = models.JSONField(
+        default=list, blank=True, help_text="What it asks less of than the policy before: check, setting, from, to."
+    )
+    loosened_after = models.ForeignKey(
+        "GateRun",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="The failed run that came before a loosening; it stays marked as such for ever.",
+    )
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     created_at = models.DateTimeField()
+
+    objects: ClassVar[Any] = PolicyQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [
@@ -47,15 +77,48 @@ class Policy(models.Model):
         return f"{self.registered_model.name} policy {self.number}"
 
 
+class PolicyOutcome(models.TextChoices):
+    CONFIRMED = "confirmed", "Confirmed: in force"
+    DECLINED = "declined", "Declined by another owner"
+    WITHDRAWN = "withdrawn", "Withdrawn by who proposed it, or their group"
+
+
+class PolicyDecision(models.Model):
+    """What became of a proposed policy. Written once; the second person of the two that a policy takes."""
+
+    policy = models.OneToOneField(Policy, on_delete=models.PROTECT, related_name="decision")
+    outcome = models.CharField(max_length=12, choices=PolicyOutcome.choices)
+    duty = models.CharField(max_length=20, choices=Duty.choices, help_text="The duty that the person decided by.")
+    reason = models.TextField()
+    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    decided_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(outcome__in=PolicyOutcome.values), name="policy_decision_outcome_known"),
+            models.CheckConstraint(condition=Q(duty__in=Duty.values), name="policy_decision_duty_known"),
+            models.CheckConstraint(
+                condition=Q(outcome=PolicyOutcome.WITHDRAWN) | ~Q(duty=Duty.DATA_SCIENCE),
+                name="policy_decided_by_another_duty",
+            ),
+        ]
+        ordering: ClassVar = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.policy}: {self.outcome}"
+
+
 class EvidenceKind(models.TextChoices):
     LINT = "lint"
     UNIT = "unit"
     INTEGRATION = "integration"
+    COVERAGE = "coverage"
     MEASUREMENT = "measurement"
 
 
 class Evidence(models.Model):
-    """A report that a pipeline submitted, bound to the exact code it is about. Written once."""
+    """A report that a pipeline submitted, bound to the exact code it is about; a measurement to the version. Written
+    once."""
 
     registered_model = models.ForeignKey(RegisteredModel, on_delete=models.PROTECT, related_name="evidence")
     code_digest = models.CharField(max_length=64, db_index=True, help_text="SHA-256 over the code folder it is about.")
@@ -64,6 +127,15 @@ class Evidence(models.Model):
     verdict = models.CharField(max_length=12, choices=Verdict.choices)
     summary = models.CharField(max_length=300)
     payload = models.JSONField(default=dict)
+    version = models.ForeignKey(
+        ModelVersion,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="measurements",
+        help_text="Of a measurement: the version it was made of.",
+    )
+    name = models.CharField(max_length=100, blank=True, help_text="Of a measurement: what was measured.")
     submitted_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
@@ -78,6 +150,8 @@ class Evidence(models.Model):
         ordering: ClassVar = ["-id"]
 
     def __str__(self) -> str:
+        if self.version is not None:
+            return f"{self.name} of {self.version}"
         return f"{self.kind} of {self.code_digest[:12]}: {self.verdict}"
 
 
@@ -135,6 +209,30 @@ class GateRun(Stateful):
         return f"{self.version} gates #{self.number}"
 
 
+class Preparation(models.Model):
+    """What a run is measured on, fixed before its first check and never changed: with it a run can be repeated.
+
+    ``inputs`` names everything by digest: artifact and served form of candidate and champion, training dataset,
+    holdout, policy, seed, code, library versions. ``scores_digest`` is the SHA-256 of labels and both scores; the
+    scores themselves lie beside the datasets (``gates.frozen_scores``). ``curves`` are what the report draws.
+    """
+
+    gate_run = models.OneToOneField(GateRun, on_delete=models.PROTECT, related_name="preparation")
+    inputs = models.JSONField()
+    inputs_hash = models.CharField(max_length=64)
+    served_digest = models.CharField(
+        max_length=64, help_text="SHA-256 of the form in which the version was measured, and is served from then on."
+    )
+    scores_digest = models.CharField(max_length=64, blank=True, help_text="Empty where nothing could be scored.")
+    missing = models.JSONField(default=dict, blank=True, help_text="What could not be had, and why.")
+    curves = models.JSONField(default=dict, blank=True)
+    prepared_at = models.DateTimeField()
+    wall_seconds = models.FloatField()
+
+    def __str__(self) -> str:
+        return f"{self.gate_run}, prepared"
+
+
 class CheckResult(models.Model):
     """One check's verdict with its numbers. Written once."""
 
@@ -150,6 +248,10 @@ class CheckResult(models.Model):
     n = models.PositiveIntegerField(null=True, blank=True)
     threshold = models.CharField(max_length=120, blank=True, help_text="The rule it was judged by, for a person.")
     detail = models.JSONField(default=dict, blank=True)
+    measured = models.JSONField(
+        default=dict, blank=True, help_text="The numbers that were judged: judging them again gives the same verdict."
+    )
+    wall_seconds = models.FloatField(null=True, blank=True)
 
     class Meta:
         constraints: ClassVar = [

@@ -20,12 +20,9 @@ def open_gate_run(event: Event) -> None:
 
 
 def begin_waiting_runs(event: Event) -> None:
-    """Evidence came in: begin the runs that waited for nothing else."""
+    """Evidence came in, about code or about one version: begin the runs that waited for nothing else."""
     evidence = Evidence.objects.get(pk=event.subject_id)
-    waiting = GateRun.objects.filter(
-        state=GateRunState.OPEN,
-        registered_model=evidence.registered_model,
-        version__code_digest=evidence.code_digest,
-    )
+    about = {"version": evidence.version_id} if evidence.version_id else {"version__code_digest": evidence.code_digest}
+    waiting = GateRun.objects.filter(state=GateRunState.OPEN, registered_model=evidence.registered_model_id, **about)
     for run in waiting.select_related("version", "policy", "registered_model"):
         begin_if_complete(run, actor=GATES, now=event.at)

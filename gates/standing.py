@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gates.actions import in_force, missing_evidence
-from gates.models import GateRun, GateRunState
+from django.db.models import Q, QuerySet
+
+from gates.actions import check_key, in_force, job_key, missing_evidence
+from gates.models import ENDED, GateRun, GateRunState
+from jobs.models import Job, JobState
 from registry.models import ModelVersion
 
 UNJUDGED = "unjudged"
@@ -49,7 +52,7 @@ def standing(version: ModelVersion) -> Standing:
     if newest is None:
         if policy is None:
             return Standing(
-                UNJUDGED, f"{version.registered_model} has no policy: adopt one to have its versions judged."
+                UNJUDGED, f"{version.registered_model} has no policy in force: propose one to have its versions judged."
             )
         return Standing(UNJUDGED, "It has not been judged yet.")
     passed = runs.filter(state=GateRunState.PASSED, policy=policy).first()
@@ -66,3 +69,45 @@ def standing(version: ModelVersion) -> Standing:
     if newest.state == GateRunState.RUNNING:
         return Standing(newest.state, f"Is being measured since {newest.state_since:%Y-%m-%d %H:%M} UTC.", newest)
     return Standing(newest.state, newest.state_reason, newest)
+
+
+# ---------------------------------------------------------------------- how far a run is
+
+PREPARATION = "preparation"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How many of a run's checks have their result, and what goes on. ``waiting_for``: of an open run the evidence that
+    has not come, of a running one the checks whose turn has not come. ``running``: the checks (or the ``preparation``)
+    that a worker has in its hands."""
+
+    done: int
+    all: int
+    waiting_for: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        waiting, running = list(self.waiting_for), list(self.running)
+        return {"done": self.done, "all": self.all, "waiting_for": waiting, "running": running}
+
+
+def progress(run: GateRun) -> Progress:
+    """How far a run is, from its results and its jobs."""
+    checks = [str(check["id"]) for check in run.policy.document["checks"]]
+    done = set(run.results.values_list("check_id", flat=True))
+    if run.state in ENDED:
+        return Progress(len(done), len(checks))
+    if run.state == GateRunState.OPEN:
+        return Progress(0, len(checks), missing_evidence(run))
+    names = {job_key(run): PREPARATION} | {check_key(run, each): each for each in checks}
+    busy = jobs_of(run).filter(state=JobState.RUNNING).values_list("key", flat=True)
+    running = {names[key] for key in busy if key in names} - done
+    waiting = tuple(each for each in checks if each not in done | running)
+    return Progress(len(done), len(checks), waiting, tuple(each for each in names.values() if each in running))
+
+
+def jobs_of(run: GateRun) -> QuerySet[Job]:
+    """The jobs of a run that are still remembered: its preparation's, its checks'."""
+    jobs: QuerySet[Job] = Job.objects.filter(Q(key=job_key(run)) | Q(key__startswith=check_key(run, "")))
+    return jobs

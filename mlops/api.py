@@ -27,13 +27,16 @@ from audit.models import Event
 from audit.rest import ApiView, Listing
 from features import api as feature_store
 from features.views import push
-from gates import api as gates
+from gates.api import evidence as evidence_api
+from gates.api import policies
+from gates.api import runs as gate_runs
 from mlops import dossier_api, features_api, lineage_api, openlineage_api, replay_api
 from mlops import schema as schema  # registers what drf-spectacular can not see
 from mlops.problems import not_found
 from mlops.sight import visible_events
 from monitoring import api as monitoring
-from registry import api as registry
+from registry.api import keeping, models, training, versions
+from registry.api.online import OnlineAnswer, OnlineBody
 from registry.views import online_features
 from rollout import api as rollout
 
@@ -136,8 +139,8 @@ v1 = [
             online_features,
             "Read features by join keys. For those who own the service, or a model that consumes it.",
             operation_id="features_online",
-            request=registry.OnlineBody,
-            responses=registry.OnlineAnswer,
+            request=OnlineBody,
+            responses=OnlineAnswer,
         ),
         name="features-online",
     ),
@@ -152,21 +155,29 @@ v1 = [
         ),
         name="push",
     ),
-    path("models/", registry.Models.as_view(), name="models"),
-    path(MODEL, registry.Model.as_view(), name="model"),
-    path(f"{MODEL}versions/", registry.Versions.as_view(), name="versions"),
-    path(VERSION, registry.Version.as_view(), name="version"),
-    path(f"{VERSION}files/", registry.VersionFiles.as_view(), name="version-files"),
-    path(f"{VERSION}files/<path:path>", registry.VersionFile.as_view(), name="version-file"),
-    path(f"{VERSION}hold/", registry.Hold.as_view(), name="hold"),
-    path(f"{MODEL}card/", registry.Card.as_view(), name="card"),
+    path("models/", models.Models.as_view(), name="models"),
+    path(MODEL, models.Model.as_view(), name="model"),
+    path(f"{MODEL}versions/", versions.Versions.as_view(), name="versions"),
+    path(VERSION, versions.Version.as_view(), name="version"),
+    path(f"{VERSION}files/", keeping.VersionFiles.as_view(), name="version-files"),
+    path(f"{VERSION}files/<path:path>", keeping.VersionFile.as_view(), name="version-file"),
+    path(f"{VERSION}hold/", keeping.Hold.as_view(), name="hold"),
+    path(f"{MODEL}card/", keeping.Card.as_view(), name="card"),
     path(f"{VERSION}standing/", rollout.VersionStanding.as_view(), name="standing"),
-    path(f"{MODEL}training-runs/", registry.TrainingRuns.as_view(), name="training-runs"),
-    path(f"{MODEL}training-runs/<int:pk>/", registry.OneTrainingRun.as_view(), name="training-run"),
-    path(f"{MODEL}evidence/", gates.EvidenceListing.as_view(), name="evidence-list"),
-    path(f"{MODEL}evidence/<int:pk>/", gates.OneEvidence.as_view(), name="evidence"),
-    path(f"{MODEL}gate-runs/", gates.GateRuns.as_view(), name="gate-runs"),
-    path(f"{MODEL}gate-runs/<int:pk>/", gates.OneGateRun.as_view(), name="gate-run"),
+    path(f"{MODEL}training-runs/", training.TrainingRuns.as_view(), name="training-runs"),
+    path(f"{MODEL}training-runs/<int:pk>/", training.OneTrainingRun.as_view(), name="training-run"),
+    path(f"{MODEL}evidence/", evidence_api.EvidenceListing.as_view(), name="evidence-list"),
+    path(f"{MODEL}evidence/<int:pk>/", evidence_api.OneEvidence.as_view(), name="evidence"),
+    path(f"{MODEL}gate-runs/", gate_runs.GateRuns.as_view(), name="gate-runs"),
+    path(f"{MODEL}gate-runs/<int:pk>/", gate_runs.OneGateRun.as_view(), name="gate-run"),
+    path(f"{MODEL}gate-runs/<int:pk>/checks/<slug:check_id>/", gate_runs.OneCheck.as_view(), name="gate-run-check"),
+    path(f"{MODEL}policies/", policies.Policies.as_view(), name="policies"),
+    path(f"{MODEL}policies/in-force/", policies.PolicyInForce.as_view(), name="policy-in-force"),
+    path(f"{MODEL}policies/dry-run/", policies.PolicyDryRun.as_view(), name="policy-dry-run"),
+    path(f"{MODEL}policies/<int:number>/", policies.OnePolicy.as_view(), name="policy"),
+    path(f"{MODEL}policies/<int:number>/decision/", policies.PolicyDecisions.as_view(), name="policy-decision"),
+    path(f"{MODEL}policies/<int:number>/diff/", policies.PolicyDifference.as_view(), name="policy-diff"),
+    path("policy-templates/<slug:tier>/", policies.PolicyTemplate.as_view(), name="policy-template"),
     path(f"{MODEL}rollouts/", rollout.Rollouts.as_view(), name="rollouts"),
     path("rollouts/<int:pk>/", rollout.OneRollout.as_view(), name="rollout"),
     path("rollouts/<int:pk>/pause/", rollout.Pause.as_view(), name="rollout-pause"),

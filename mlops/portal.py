@@ -24,9 +24,17 @@ from django.views.decorators.http import require_POST
 from audit import chain, checkpoints, clock, verification
 from audit.errors import InvalidInput
 from audit.models import Event
-from gates.models import CheckResult, GateRun
+from gates.models import GateRun
 from jobs.models import Heartbeat, Job, JobState
-from mlops import charts, portal_dossier, portal_features, portal_lineage, portal_replay
+from mlops import (
+    charts,
+    portal_dossier,
+    portal_features,
+    portal_gates,
+    portal_lineage,
+    portal_policies,
+    portal_replay,
+)
 from mlops.scorecard import scorecard
 from mlops.sight import causes, effects, visible_events
 from mlops.waiting import waiting_for
@@ -149,24 +157,6 @@ def version_file(request: HttpRequest, name: str, number: int, path: str) -> Htt
     versions = ModelVersion.objects.filter(registered_model__in=_models(request))
     version = get_object_or_404(versions.select_related("registered_model"), registered_model__name=name, number=number)
     return attachment(version, path)
-
-
-@login_required
-def gate_report(request: HttpRequest, pk: int) -> HttpResponse:
-    """Which gate stopped this version, and by how much?"""
-    runs = GateRun.objects.filter(registered_model__in=_models(request)).select_related(
-        "version", "policy", "champion", "holdout", "registered_model"
-    )
-    run = get_object_or_404(runs, pk=pk)
-    results: QuerySet[CheckResult] = run.results.order_by("-blocking", "id")
-    context = {
-        "title": f"Gates of {run.version}",
-        "run": run,
-        "model": run.registered_model,
-        "results": results,
-        "now": clock.now(),
-    }
-    return render(request, "portal/gate_run.html", context)
 
 
 @login_required
@@ -370,7 +360,8 @@ urlpatterns = [
     path("models/<slug:name>/versions/<int:number>/", version_page, name="version"),
     path("models/<slug:name>/versions/<int:number>/files/<path:path>", version_file, name="version-file"),
     *portal_dossier.urlpatterns,  # before the verbs of incidents
-    path("gate-runs/<int:pk>/", gate_report, name="gate-run"),
+    *portal_gates.urlpatterns,
+    *portal_policies.urlpatterns,
     path("rollouts/<int:pk>/", rollout_page, name="rollout"),
     path("rollouts/<int:pk>/<str:verb>/", rollout_verb, name="rollout-verb"),
     path("incidents/<int:pk>/", incident_page, name="incident"),

@@ -117,6 +117,8 @@ SQLITE_OPTIONS: dict[str, Any] = {
     "transaction_mode": "IMMEDIATE",
     "timeout": 20,
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON; "
+    # Without it INSERT OR REPLACE removes a row that can not be deleted: no trigger would fire for what it replaces.
+    "PRAGMA recursive_triggers=ON; "
     # What is read by key stays in memory: with the 2 MB that SQLite takes by itself, a read of many waits for pages.
     "PRAGMA cache_size=-65536; PRAGMA mmap_size=268435456;",
 }

@@ -28,6 +28,7 @@ NUMBERED = {
     "features.featureservice": "portal:feature-service",
 }
 NAMED = {"features.featureview": "portal:feature-view", "features.datasource": "portal:data-source"}
+POLICY = re.compile(r"(?P<name>[a-z0-9_-]+) policy (?P<number>\d+)")
 PINNED = re.compile(r"(?P<name>[a-z0-9_-]+)@(?P<number>\d+)")
 
 
@@ -76,6 +77,8 @@ def subject_url(event: Event) -> str | None:
         return reverse("portal:model", args=[event.registered_model])
     if event.subject_type == "registry.modelversion" and (label := VERSION.fullmatch(event.subject_label)):
         return reverse("portal:version", args=[label["name"], label["number"]])
+    if event.subject_type == "gates.policy" and (label := POLICY.fullmatch(event.subject_label)):
+        return reverse("portal:policy", args=[label["name"], label["number"]])
     if event.subject_type in NAMED:
         return reverse(NAMED[event.subject_type], args=[event.subject_label])
     if event.subject_type in NUMBERED and (label := PINNED.fullmatch(event.subject_label)):

@@ -158,7 +158,7 @@ def _may_found(subject: Any, user: User) -> bool:
 
 def _found(**fields: Any) -> str:
     registered_model = actions.create_model(**fields)
-    return f"{registered_model} is registered. Next: adopt a policy, define a pipeline, create an endpoint."
+    return f"{registered_model} is registered. Next: have a policy confirmed, define a pipeline, create an endpoint."
 
 
 @admin.register(RegisteredModel)

@@ -24,7 +24,7 @@ from engines import conversion as converting
 from engines.scoring import Scorer, Unscorable
 from features import offline
 from registry import artifacts
-from registry.actions.conversion import Tried, record_conversion
+from registry.actions.conversion import FormPinned, Tried, record_conversion
 from registry.models import Conversion, ConversionOutcome, LoadClass, ModelVersion
 
 REGISTRY = Service("registry")
@@ -73,11 +73,14 @@ def open_form(form: Form, *, columns: Sequence[str]) -> Scorer:
 
 def settle(version: ModelVersion, *, now: datetime) -> Conversion | None:
     """The version's conversion, made when there is none. None when it is not converted at all: another load class
-    than skops, or conversion is switched off (``GATEHOUSE_ONNX``)."""
+    than skops, conversion is switched off (``GATEHOUSE_ONNX``), or it has passed its gates as it was registered."""
     conversion = _of(version)
     if conversion is not None or not _is_wanted(version):
         return conversion
-    made = record_conversion(version, attempt(version), actor=REGISTRY, now=now)
+    try:
+        made = record_conversion(version, attempt(version), actor=REGISTRY, now=now)
+    except FormPinned:
+        return None
     version._state.fields_cache["conversion"] = made  # what this object knew of it is out of date
     return made
 

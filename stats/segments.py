@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from stats.interval import finite
 
@@ -49,6 +49,40 @@ def worst_segments(
         for node in np.unique(leaf)
     ]
     return tuple(sorted(segments, key=lambda segment: segment.mean, reverse=True)[:most])
+
+
+@dataclass(frozen=True)
+class Found:
+    """A segment that was found on one half of the rows. ``rows``: those of the *other* half that lie in it, (n,)."""
+
+    condition: str
+    rows: NDArray[np.bool_]
+
+
+def honest_segments(
+    features: pd.DataFrame, target: ArrayLike, *, seed: int, depth: int = 3, minimum_rows: int = 50, most: int = 5
+) -> tuple[Found, ...]:
+    """Where the mean of ``target`` is largest: looked for on a random half of the rows, to be measured on the other.
+
+    What is measured where it was found looks worse than it is, because it was chosen for looking bad; on rows that had
+    no say in the choice it is unbiased (honest trees, Athey & Imbens 2016). Leaves of a tree as in ``worst_segments``,
+    in the order of the half that found them, above its mean only; empty with too few rows.
+    """
+    from sklearn.tree import DecisionTreeRegressor
+
+    values = finite(target, "target")
+    if len(values) < 4 * minimum_rows or features.empty:
+        return ()
+    finds = np.zeros(len(values), dtype=bool)
+    finds[np.random.default_rng(seed).permutation(len(values))[: len(values) // 2]] = True
+    columns = _numeric(features)
+    tree = DecisionTreeRegressor(max_depth=depth, min_samples_leaf=minimum_rows, random_state=0)
+    tree.fit(columns[finds].to_numpy(), values[finds])
+    leaf = tree.apply(columns.to_numpy())
+    conditions = _conditions(tree.tree_, list(columns.columns))
+    means = {node: float(values[finds & (leaf == node)].mean()) for node in np.unique(leaf[finds])}
+    worst = sorted((node for node in means if means[node] > values[finds].mean()), key=lambda node: -means[node])
+    return tuple(Found(conditions[node], ~finds & (leaf == node)) for node in worst[:most])
 
 
 def _numeric(features: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,8 @@ from typing import Any
 from django.contrib.auth.models import Group, User
 
 from audit.trail import Service
+from gates import actions as gates
+from gates.models import Policy
 from registry.models import AUDITORS, RegisteredModel
 
 NOON = datetime(2013, 4, 1, 12, tzinfo=UTC)
@@ -59,3 +61,15 @@ def registered_model(name: str = "late-arrival", **fields: Any) -> RegisteredMod
         **fields,
     }
     return RegisteredModel.objects.get_or_create(name=name, defaults=values)[0]
+
+
+def member(of: Group) -> User:
+    """Somebody of a group whom a test does not care to name."""
+    return User.objects.filter(username=f"some-{of.name}").first() or person(f"some-{of.name}", of.name)
+
+
+def policy_in_force(of: RegisteredModel, document: dict[str, Any], *, now: datetime = NOON) -> Policy:
+    """A policy proposed by a data scientist of the model and confirmed by somebody of its product group."""
+    policy = gates.propose_policy(of, document=document, note="For a test.", actor=member(of.data_science), now=now)
+    gates.confirm_policy(policy, reason="For a test.", actor=member(of.product), now=now)
+    return policy

@@ -1,37 +1,25 @@
-"""The gates over HTTP: submit evidence, see why a version passed or failed, have it judged again."""
+"""Gate runs over HTTP: see why a version passed or failed, have it judged again."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from django.db.models import QuerySet
 from django.urls import reverse
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from audit import clock
-from audit.errors import InvalidInput
-from audit.rest import Body, PlainJSONField
+from audit.errors import NotFound
+from audit.rest import Body
 from audit.scopes import REGISTER
 from gates import actions
-from gates.models import CheckResult, Evidence, EvidenceKind, GateRun, GateRunState, Verdict
+from gates.models import CheckResult, GateRun, GateRunState, Preparation
+from gates.standing import Progress, progress
 from registry.rest import ListingOfModel, OfModel
-
-# ---------------------------------------------------------------------- what is answered
-
-
-class EvidenceRow(serializers.ModelSerializer[Evidence]):
-    model = serializers.CharField(source="registered_model", read_only=True)
-    submitted_by = serializers.CharField(read_only=True, allow_null=True)
-
-    class Meta:
-        model = Evidence
-        fields: tuple[str, ...] = (
-            "id", "model", "kind", "verdict", "summary", "code_digest", "commit", "payload", "submitted_by",
-            "submitted_at",
-        )  # fmt: skip
-        read_only_fields = fields
 
 
 class CheckRow(serializers.ModelSerializer[CheckResult]):
@@ -41,8 +29,40 @@ class CheckRow(serializers.ModelSerializer[CheckResult]):
         model = CheckResult
         fields: tuple[str, ...] = (
             "check_id", "kind", "blocking", "verdict", "message", "value", "low", "high", "n", "threshold", "detail",
+            "wall_seconds",
         )  # fmt: skip
         read_only_fields = fields
+
+
+class CheckDetail(CheckRow):
+    """With the numbers that were judged: judging them again gives the same verdict."""
+
+    class Meta(CheckRow.Meta):
+        fields = (*CheckRow.Meta.fields, "measured")
+        read_only_fields = fields
+
+
+class PreparationRow(serializers.ModelSerializer[Preparation]):
+    """What the run is measured on, fixed before its first check."""
+
+    class Meta:
+        model = Preparation
+        fields: tuple[str, ...] = (
+            "inputs", "inputs_hash", "scores_digest", "missing", "prepared_at", "wall_seconds",
+        )  # fmt: skip
+        read_only_fields = fields
+
+
+class ProgressRow(serializers.Serializer[Progress]):
+    done = serializers.IntegerField(help_text="Checks that have their result.")
+    all = serializers.IntegerField(help_text="Checks of the policy.")
+    waiting_for = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Of an open run the evidence that has not come, of a running one the checks whose turn has not come.",
+    )
+    running = serializers.ListField(
+        child=serializers.CharField(), help_text="Checks, or the preparation, that a worker has in its hands."
+    )
 
 
 class GateRunRow(serializers.ModelSerializer[GateRun]):
@@ -68,91 +88,25 @@ class GateRunRow(serializers.ModelSerializer[GateRun]):
 
 class GateRunDetail(GateRunRow):
     missing_evidence = serializers.SerializerMethodField(help_text="Kinds that an open run still waits for.")
+    progress = serializers.SerializerMethodField(help_text="How far it is.")
+    preparation = PreparationRow(read_only=True, allow_null=True, default=None)
     checks = CheckRow(source="results", many=True, read_only=True)
 
     class Meta(GateRunRow.Meta):
-        fields = (*GateRunRow.Meta.fields, "missing_evidence", "checks")
+        fields = (*GateRunRow.Meta.fields, "missing_evidence", "progress", "preparation", "checks")
         read_only_fields = fields
+
+    @extend_schema_field(ProgressRow)
+    def get_progress(self, run: GateRun) -> dict[str, Any]:
+        return progress(run).as_dict()
 
     def get_missing_evidence(self, run: GateRun) -> list[str]:
         return list(actions.missing_evidence(run)) if run.state == GateRunState.OPEN else []
 
 
-# ---------------------------------------------------------------------- what is asked
-
-
-class EvidenceBody(Body):
-    kind = serializers.ChoiceField(choices=EvidenceKind.choices)
-    code_digest = serializers.CharField(help_text="SHA-256 over the code folder that the report is about.")
-    commit = serializers.CharField(required=False, allow_blank=True, default="", max_length=64)
-    report = PlainJSONField(
-        help_text=(
-            "unit, integration: JUnit XML as text. lint: ruff's JSON. measurement: an object with metric, value and "
-            "optionally n, at_least, at_most."
-        )
-    )
-
-
 class GateRunBody(Body):
     version = serializers.IntegerField(min_value=1, help_text="Number of the version to judge once more.")
     reason = serializers.CharField(max_length=2000)
-
-
-# ---------------------------------------------------------------------- evidence
-
-
-class EvidenceFilter(filters.FilterSet):
-    kind = filters.ChoiceFilter(choices=EvidenceKind.choices)
-    verdict = filters.ChoiceFilter(choices=Verdict.choices)
-    code_digest = filters.CharFilter()
-
-
-EVIDENCE = Evidence.objects.select_related("registered_model", "submitted_by")
-
-
-class EvidenceListing(ListingOfModel):
-    """Reports about a model's code, newest first; a pipeline submits its own here."""
-
-    scope = REGISTER
-
-    queryset = EVIDENCE
-    serializer_class = EvidenceRow
-    filterset_class = EvidenceFilter
-
-    @extend_schema(
-        operation_id="evidence_create",
-        request=EvidenceBody,
-        responses={201: OpenApiResponse(EvidenceRow, "Recorded, with the verdict that we read from it.")},
-    )
-    def post(self, request: Request, name: str) -> Response:
-        """Submit a report. Gatehouse reads the verdict from it itself."""
-        body = self.read(EvidenceBody)
-        try:
-            evidence = actions.submit_evidence(
-                registered_model=self.registered_model,
-                kind=body["kind"],
-                code_digest=body["code_digest"],
-                commit=body["commit"],
-                payload=body["report"],
-                actor=self.user,
-                now=clock.now(),
-            )
-        except InvalidInput as refusal:  # what is kept of a report is its payload; here it is still the report
-            named = {"report" if field == "payload" else field: why for field, why in refusal.errors.items()}
-            raise InvalidInput(named) from refusal
-        url = reverse("api:evidence", args=[name, evidence.pk])
-        return Response(EvidenceRow(evidence).data, status=status.HTTP_201_CREATED, headers={"Location": url})
-
-
-class OneEvidence(OfModel):
-    """One report as it was read."""
-
-    @extend_schema(operation_id="evidence_retrieve", responses=EvidenceRow)
-    def get(self, request: Request, name: str, pk: int) -> Response:
-        return Response(EvidenceRow(self.mine(EVIDENCE.all(), pk)).data)
-
-
-# ---------------------------------------------------------------------- gate runs
 
 
 class GateRunFilter(filters.FilterSet):
@@ -163,6 +117,7 @@ class GateRunFilter(filters.FilterSet):
 RUNS: QuerySet[GateRun] = GateRun.objects.select_related(
     "registered_model", "version__registered_model", "policy", "champion", "holdout"
 )
+DETAILED = RUNS.select_related("preparation").prefetch_related("results")
 
 
 class GateRuns(ListingOfModel):
@@ -185,13 +140,25 @@ class GateRuns(ListingOfModel):
         version = self.version(body["version"])
         run = actions.rerun(version, actor=self.user, reason=body["reason"], now=clock.now())
         url = reverse("api:gate-run", args=[name, run.pk])
-        answer = GateRunDetail(RUNS.get(pk=run.pk)).data
+        answer = GateRunDetail(DETAILED.get(pk=run.pk)).data
         return Response(answer, status=status.HTTP_201_CREATED, headers={"Location": url})
 
 
 class OneGateRun(OfModel):
-    """Every check with its verdict and numbers."""
+    """How far it is, what it is measured on, every check with its verdict and numbers."""
 
     @extend_schema(operation_id="gate_runs_retrieve", responses=GateRunDetail)
     def get(self, request: Request, name: str, pk: int) -> Response:
-        return Response(GateRunDetail(self.mine(RUNS.prefetch_related("results"), pk)).data)
+        return Response(GateRunDetail(self.mine(DETAILED, pk)).data)
+
+
+class OneCheck(OfModel):
+    """One check of a run with the numbers that were judged."""
+
+    @extend_schema(operation_id="gate_run_checks_retrieve", responses=CheckDetail)
+    def get(self, request: Request, name: str, pk: int, check_id: str) -> Response:
+        run = self.mine(RUNS, pk)
+        result = run.results.filter(check_id=check_id).first()
+        if result is None:
+            raise NotFound(f"{run} has no result of a check {check_id!r}.")
+        return Response(CheckDetail(result).data)

@@ -1,37 +1,35 @@
 """Where policies start: one template for each tier of stakes, and how a model's own overrides are merged into it.
 
-What only a model's owners can know (the groups to compare, a bar in the label's unit) is left open in a template, so
-that adopting it unanswered is refused with the path of the missing value. A check that does not apply is dropped in so
-many words: ``{"checks": {"fairness": None}}``; at high stakes nothing can be dropped (``require_tier``).
+What only a model's owners can know (the groups to compare, the segments, a bar in the label's unit) is left open in a
+template (``open_settings``), so that adopting it unanswered is refused with the path of the missing value. A check that
+does not apply is dropped in so many words: ``{"checks": {"fairness": None}}``; at high stakes nothing can be dropped
+(``require_tier``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from gates.policy import PolicyDocument, PolicyError, parse
+from gates.policy.checks import KIND_CLASSES
+from gates.policy.document import PolicyDocument, PolicyError, parse
+from gates.policy.text import API_VERSION, written
 
 Json = dict[str, Any]
 TierName = Literal["experimental", "standard", "high-stakes"]
-REVISION = 2
+TIERS: tuple[TierName, ...] = get_args(TierName)
+"""By rising stakes."""
+REVISION = 3
 """Counts changes of the templates; stored with each policy made from one."""
 
-_TRAINED_APART: Json = {"id": "training-data", "kind": "training_data", "minimum_rows": 1000}
-
 _SERVED_AS_TRAINED: Json = {"id": "feature-consistency", "kind": "feature_consistency"}
+_LEAKAGE: Json = {"id": "leakage", "kind": "leakage"}
+_LIVE_DRIFT: Json = {"id": "live-drift", "kind": "live_drift"}
 
 _EXPERIMENTAL: Json = {
     "evidence_wait_hours": 168,
     "checks": [
-        {
-            "id": "auc-floor",
-            "kind": "metric",
-            "metric": "roc_auc",
-            "at_least": 0.55,
-            "use": "point",
-            "minimum_rows": 500,
-        },
+        {"id": "auc-floor", "kind": "metric", "metric": "roc_auc", "at_least": 0.55, "minimum_rows": 500},
         {
             "id": "auc-vs-champion",
             "kind": "versus_champion",
@@ -39,10 +37,20 @@ _EXPERIMENTAL: Json = {
             "not_worse_by": 0.01,
             "blocking": False,
         },
+        {
+            "id": "fairness",
+            "kind": "fairness",
+            "at_most": 0.1,
+            "use": "lower_bound",
+            "confidence": 0.9,
+            "blocking": False,
+        },
         {"id": "latency", "kind": "latency", "p95_ms": 250, "blocking": False},
+        {"id": "robustness", "kind": "robustness", "missing_values": 0.0, "blocking": False},
         {"id": "data-quality", "kind": "data_quality", "blocking": False},
-        _TRAINED_APART,
+        {"id": "training-data", "kind": "training_data", "minimum_rows": 1000},
         _SERVED_AS_TRAINED,
+        _LEAKAGE,
         {"id": "ci", "kind": "ci_evidence", "require": ["lint", "unit"]},
     ],
 }
@@ -73,11 +81,22 @@ _STANDARD: Json = {
             "confidence": 0.9,
             "blocking": False,
         },
+        {
+            # finds the worst segments by itself; which ones must hold, the owners say by `by`
+            "id": "slices",
+            "kind": "slice",
+            "metric": "roc_auc",
+            "not_worse_than_overall_by": 0.05,
+            "blocking": False,
+        },
         {"id": "fairness", "kind": "fairness", "at_most": 0.1, "use": "lower_bound", "confidence": 0.9},
-        {"id": "latency", "kind": "latency", "p95_ms": 100},
+        {"id": "latency", "kind": "latency", "p95_ms": 100, "ratio_to_champion": 1.2},
+        {"id": "robustness", "kind": "robustness", "missing_values": 0.0},
         {"id": "data-quality", "kind": "data_quality"},
-        _TRAINED_APART,
+        {"id": "training-data", "kind": "training_data", "minimum_rows": 1000},
         _SERVED_AS_TRAINED,
+        _LEAKAGE,
+        _LIVE_DRIFT,
         {"id": "ci", "kind": "ci_evidence", "require": ["lint", "unit", "integration"]},
     ],
 }
@@ -94,6 +113,15 @@ _HIGH_STAKES: Json = {
             "minimum_rows": 4000,
         },
         {
+            "id": "calibration",
+            "kind": "metric",
+            "metric": "ece",
+            "at_most": 0.05,
+            "use": "upper_bound",
+            "minimum_rows": 4000,
+            "blocking": False,
+        },
+        {
             "id": "auc-vs-champion",
             "kind": "versus_champion",
             "metric": "roc_auc",
@@ -107,8 +135,30 @@ _HIGH_STAKES: Json = {
             "not_worse_by": 0.002,
             "minimum_rows": 4000,
         },
-        {"id": "fairness", "kind": "fairness", "at_most": 0.1, "use": "upper_bound"},
-        {"id": "latency", "kind": "latency", "p50_ms": 20, "p95_ms": 50, "confidence": 0.95, "drift_tolerance": 0.25},
+        {"id": "slices", "kind": "slice", "metric": "roc_auc", "not_worse_than_overall_by": 0.05},
+        {
+            "id": "fairness",
+            "kind": "fairness",
+            "at_most": 0.1,
+            "use": "upper_bound",
+            "minimum_group": 200,
+            "small_groups": "inconclusive",
+        },
+        {
+            # the p99 of a thousand calls is known to a tenth; fewer than four hundred give it no upper bound
+            "id": "latency",
+            "kind": "latency",
+            "p50_ms": 20,
+            "p95_ms": 50,
+            "p99_ms": 100,
+            "ratio_to_champion": 1.1,
+            "confidence": 0.95,
+            "calls": 1000,
+            "minimum_calls": 400,
+            "budget_seconds": 15,
+            "control_tolerance": 0.1,
+        },
+        {"id": "robustness", "kind": "robustness"},
         {
             "id": "data-quality",
             "kind": "data_quality",
@@ -117,13 +167,22 @@ _HIGH_STAKES: Json = {
             "unseen": 0.01,
             "minimum_rows": 4000,
         },
-        {**_TRAINED_APART, "minimum_rows": 4000, "maximum_age_days": 90},
+        {
+            "id": "training-data",
+            "kind": "training_data",
+            "minimum_rows": 4000,
+            "minimum_days": 28,
+            "maximum_age_days": 90,
+        },
         _SERVED_AS_TRAINED,
+        _LEAKAGE,
+        _LIVE_DRIFT,
         {
             "id": "ci",
             "kind": "ci_evidence",
             "require": ["lint", "unit", "integration"],
             "maximum_age_days": 14,
+            "commit": "exact",
         },
     ],
 }
@@ -133,7 +192,18 @@ _CLASSIFICATION: Mapping[str, Json] = {
     "standard": _STANDARD,
     "high-stakes": _HIGH_STAKES,
 }
-_CLASSIFIERS_ONLY = frozenset({"auc-floor", "auc-vs-champion", "brier-vs-champion", "fairness"})
+_CLASSIFIERS_ONLY = frozenset(
+    {"auc-floor", "auc-vs-champion", "brier-vs-champion", "calibration", "fairness", "slices"}
+)
+
+_OPEN: Mapping[tuple[str, str], str] = {
+    ("fairness", "by"): "the column of the requests that names the groups to compare",
+    ("slices", "by"): "the columns whose segments must hold, such as [region, channel]",
+    ("slices", "not_worse_than_overall_by"): "in the label's unit",
+    ("error-ceiling", "at_most"): "the largest mean absolute error, in the label's unit",
+    ("error-vs-champion", "not_worse_by"): "how much larger the error may be, in the label's unit",
+}
+"""What is left open where a template does not say it, by check and setting: what the owners have to say."""
 
 
 def template(tier: str, *, task: str = "binary_classification") -> Json:
@@ -141,17 +211,54 @@ def template(tier: str, *, task: str = "binary_classification") -> Json:
     if tier not in _CLASSIFICATION:
         raise PolicyError({"template": f"There is no template {tier!r}; there are {', '.join(_CLASSIFICATION)}."})
     chosen = _CLASSIFICATION[tier]
-    name = f"{tier}@{REVISION}"
-    if task == "binary_classification":
-        return {**chosen, "template": name, "checks": [{**check} for check in chosen["checks"]]}
+    checks = chosen["checks"] if task == "binary_classification" else [*_of_errors(tier), *_of_any_task(chosen)]
+    return {**chosen, "template": f"{tier}@{REVISION}", "checks": [{**check} for check in checks]}
+
+
+def _of_errors(tier: str) -> list[Json]:
+    """Of a regression. The bars are in the label's unit: only the model's owners can name them."""
     strict = tier != "experimental"
     errors: list[Json] = [
-        # the bars are in the label's unit: only the model's owner can name them
         {"id": "error-ceiling", "kind": "metric", "metric": "mae", "use": "upper_bound" if strict else "point"},
         {"id": "error-vs-champion", "kind": "versus_champion", "metric": "mae", "blocking": strict},
     ]
-    others = [{**check} for check in chosen["checks"] if check["id"] not in _CLASSIFIERS_ONLY]
-    return {**chosen, "template": name, "checks": [*errors, *others]}
+    return [*errors, {"id": "slices", "kind": "slice", "metric": "mae"}] if tier == "high-stakes" else errors
+
+
+def _of_any_task(chosen: Json) -> list[Json]:
+    return [check for check in chosen["checks"] if check["id"] not in _CLASSIFIERS_ONLY]
+
+
+def open_settings(tier: str, *, task: str = "binary_classification") -> dict[tuple[str, str], str]:
+    """What the owners have to add to a template: check and setting, and what is asked."""
+    checks = {check["id"]: check for check in template(tier, task=task)["checks"]}
+    return {
+        (check, setting): asked
+        for (check, setting), asked in _OPEN.items()
+        # a slice check that only reports looks for segments by itself
+        if check in checks
+        and setting not in checks[check]
+        and (check != "slices" or checks[check].get("blocking", True))
+    }
+
+
+def as_yaml(tier: str, *, task: str = "binary_classification") -> str:
+    """The template as a text to be edited; what is open is empty there, with what is asked beside it."""
+    chosen = template(tier, task=task)
+    asked = open_settings(tier, task=task)
+    checks = []
+    for check in chosen["checks"]:
+        first = {name: check[name] for name in ("id", "kind")}
+        checks.append({**first, **{setting: None for of, setting in asked if of == check["id"]}, **check})
+    head = {
+        "apiVersion": API_VERSION,
+        "template": chosen["template"],
+        "threshold": PolicyDocument.model_fields["threshold"].default,
+        "evidence_wait_hours": chosen["evidence_wait_hours"],
+    }
+    dropping = "no check is taken out" if tier == "high-stakes" else "a check that does not apply is taken out"
+    comments = [f"The template {chosen['template']}. Fill in what is empty; {dropping}."]
+    return written(head, checks, comments=comments, asked=asked)
 
 
 def from_template(
@@ -175,21 +282,35 @@ def from_template(
 def require_tier(document: PolicyDocument, *, tier: str, task: str = "binary_classification") -> None:
     """Raise PolicyError when a document asks less than the tier's stakes demand.
 
-    It may not come from the template of lower stakes; at high stakes every kind of check must be there and blocking.
+    It may not come from the template of lower stakes; at high stakes every kind of check of the template must be there,
+    and those that block in it must block.
     """
-    tiers = list(_CLASSIFICATION)
     came_from = document.template.partition("@")[0]
-    if came_from in tiers and tiers.index(came_from) < tiers.index(tier):
+    if came_from in TIERS and TIERS.index(came_from) < TIERS.index(_known(tier)):
         raise PolicyError({"template": f"The model's tier is {tier}; {came_from} is for lower stakes."})
     if tier != "high-stakes":
         return
-    blocking = {check.kind for check in document.blocking}
-    missing = {check["kind"] for check in template(tier, task=task)["checks"]} - blocking
+    demanded = template(tier, task=task)["checks"]
+    there, blocking = {check.kind for check in document.checks}, {check.kind for check in document.blocking}
+    missing = {check["kind"] for check in demanded} - there
+    missing |= {check["kind"] for check in demanded if _blocks(check)} - blocking
     if missing:
         names = ", ".join(sorted(missing))
         raise PolicyError(
             {"checks": f"At high stakes these kinds of checks can not be dropped or only reported: {names}."}
         )
+
+
+def _known(tier: str) -> TierName:
+    for each in TIERS:
+        if each == tier:
+            return each
+    raise PolicyError({"template": f"There is no tier {tier!r}; there are {', '.join(TIERS)}."})
+
+
+def _blocks(check: Json) -> bool:
+    """Whether a check of a template blocks: what it says, else its kind's default."""
+    return bool(check.get("blocking", KIND_CLASSES[check["kind"]].model_fields["blocking"].default))
 
 
 def _merged(base: list[Json], overrides: Mapping[str, Any], tier: str) -> list[Json]:

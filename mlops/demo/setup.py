@@ -15,6 +15,7 @@ from django.contrib.auth.models import Group
 from features import actions as features
 from features.models import DataSource, FeatureService
 from gates import actions as gates
+from gates.policy import text
 from mlops.demo import told
 from mlops.demo.flights import data, views
 from mlops.demo.people import PLATFORM, PRODUCT, SCIENCE, Cast
@@ -36,17 +37,7 @@ ITERATIONS = 120
 LEAK = "carrier_day_leak"
 LEAK_CADENCE = timedelta(hours=12)
 CODE = Path(__file__).parent / "flights"
-
-POLICY_OVERRIDES = {
-    "threshold": THRESHOLD,
-    "checks": {
-        "fairness": {"by": "origin", "at_most": 0.3},
-        "latency": {"p95_ms": 50},
-        "data-quality": {"ignore": ["month"]},
-    },
-}
-"""What only the owners know: the airports are the groups, and a holdout in another month is no broken data."""
-
+POLICY = CODE / "policy.yaml"
 
 PLAN = {
     "timed_rows": 3,
@@ -88,14 +79,14 @@ def furnish(cast: Cast) -> House:
     honest, leaking = _services(cast, sources, str(folder))
     registered_model = _registered_model(cast)
     pipelines = _pipelines(cast, registered_model, honest, leaking)
-    gates.adopt_policy(
+    policy = gates.propose_policy(
         registered_model,
-        template="standard",
-        overrides=POLICY_OVERRIDES,
+        document=text.load(POLICY.read_text()).model_dump(mode="json"),
         note="Standard tier; fairness by departure airport: each airport's travellers deserve the same warning.",
         actor=cast.dana,
         now=OPENED,
     )
+    gates.confirm_policy(policy, reason="This is what we promise the travellers.", actor=cast.paula, now=OPENED)
     endpoint = _endpoint(cast, registered_model)
     configure(
         registered_model=registered_model,

@@ -238,10 +238,11 @@ def _lock(version: ModelVersion) -> object:
 
 
 def _reports(case: Case) -> tuple[object, list[str]]:
+    code, number = case.version.code_digest, case.version.number
     events = [
         event
         for event in case.log.named("evidence.submitted")
-        if case.version.code_digest and event.data.get("code_digest") == case.version.code_digest
+        if (code and event.data.get("code_digest") == code) or event.data.get("version") == number
     ]
     rows = [
         (event.data.get("kind"), event.data.get("verdict"), event.reason, moment(event.at), case.log.author(event))

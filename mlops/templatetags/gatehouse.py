@@ -10,13 +10,15 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from audit.models import Event
-from audit.pages import badge
-from mlops import sight
+from audit.pages import badge, tone
+from mlops import gate_words, sight
 from registry.measured import shown
 
 register = template.Library()
 
 register.filter("badge", badge)
+register.filter("tone", tone)
+register.filter("check_title", gate_words.title)
 
 
 @register.filter

@@ -10,10 +10,18 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from audit.errors import Conflict
 from audit.trail import Actor, record
 from registry import artifacts
 from registry.artifacts import StoredArtifact
 from registry.models import Blob, Conversion, ConversionOutcome, ModelVersion
+
+FORM_PINNED = "a version that has passed its gates is served in the form in which they measured it"
+"""What the database says to a conversion that comes too late (``gates.guards``)."""
+
+
+class FormPinned(Conflict):
+    """The version has passed its gates in another form, and keeps it."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +38,13 @@ class Tried:
 
 
 def record_conversion(version: ModelVersion, tried: Tried, *, actor: Actor, now: datetime) -> Conversion:
-    """The version's conversion. Of several that are tried at once the first to be written counts, and is answered."""
+    """The version's conversion. Of several that are tried at once the first to be written counts, and is answered.
+
+    Raises FormPinned when the version has passed its gates in the form in which it was registered.
+    """
     stored = artifacts.store(io.BytesIO(tried.content)) if tried.outcome == ConversionOutcome.USED else None
     conversion = Conversion(
-        version=version,
+        version_id=version.pk,  # the object would take it for its own, written or not
         outcome=tried.outcome,
         reason=tried.reason,
         blob_id=stored.digest if stored else None,
@@ -44,14 +55,18 @@ def record_conversion(version: ModelVersion, tried: Tried, *, actor: Actor, now:
         converted_at=now,
     )
     with transaction.atomic():
+        # locked, as a pass of its gates does: the form is settled either before that or never
+        ModelVersion.objects.select_for_update().get(pk=version.pk)
         try:
             with transaction.atomic():
                 conversion.save(force_insert=True)
-        except IntegrityError:
+        except IntegrityError as refusal:
             earlier = Conversion.objects.filter(version=version).first()
-            if earlier is None:
-                raise
-            return earlier
+            if earlier is not None:
+                return earlier
+            if FORM_PINNED in str(refusal):
+                raise FormPinned(f"{version} has passed its gates as it was registered, and stays so.") from refusal
+            raise
         if stored is not None and _is_removed(stored):  # by a retention that nothing stopped before the row above
             artifacts.store(io.BytesIO(tried.content))
         data = {

@@ -173,6 +173,13 @@ def test_time_rows__single_rows__are_timed_with_the_network(document: Write) -> 
     assert len(times) == 2
 
 
+def test_clock__rows_at_once__is_timed_with_the_network_and_a_null_answer_is_none(document: Write) -> None:
+    with serving(half_of_x) as (port, _):
+        asked = scorer(document(url=local(port)), port)
+        assert (asked.clock(X) or 0) > 0
+        assert asked.clock(pa.table({"x": [1.0, None]})) is None
+
+
 # ---------------------------------------------------------------------- answers that are none
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 import skops.io
 from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -25,7 +26,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from sklearn.tree import DecisionTreeRegressor
 
 from engines import sandbox, scoring
-from engines.scoring import Scorer, Unscorable
+from engines.scoring import Scorer, Stopped, Unscorable, timed
 
 COLUMNS = ("size", "shop")
 
@@ -181,6 +182,39 @@ def test_time_rows__little_time__gives_fewer(saved: Save) -> None:
 def test_time_rows__rows_that_raise__are_left_out(saved: Save) -> None:
     with scorer(saved(picky())) as warm:
         assert len(warm.time_rows(table(rows(5).assign(shop="new")), budget=timedelta(seconds=5))) == 0
+
+
+def test_clock__rows_asked_at_once__is_a_time_and_a_row_that_raises_is_none(saved: Save) -> None:
+    with scorer(saved(picky())) as warm:
+        assert (warm.clock(table(rows(50))) or 0) > 0
+        assert warm.clock(table(rows(5).assign(shop="new"))) is None
+
+
+def test_timed__two_copies__have_a_time_for_every_call(saved: Save) -> None:
+    path = saved(picky())
+    with scorer(path) as one, scorer(path) as other:
+        times = timed({"one": one, "other": other}, table(rows()), calls=30, batch_rows=20, budget=timedelta(minutes=1))
+    assert [len(each.single_ms) for each in times.values()] == [30, 30]
+    assert all((each.batch_ms > 0).all() for each in times.values())
+
+
+def test_timed__more_trees__take_longer_in_every_pair(saved: Save, tmp_path: Path) -> None:
+    learned = table(rows()).select(["size"])
+    forest = RandomForestClassifier(200, max_depth=2).fit(learned.to_pandas(), rows()["size"] > 0)
+    skops.io.dump(forest, tmp_path / "forest.skops")
+    line = saved(LogisticRegression().fit(learned.to_pandas(), rows()["size"] > 0))
+    with scorer(line, columns=["size"]) as fast, scorer(tmp_path / "forest.skops", columns=["size"]) as slow:
+        times = timed({"fast": fast, "slow": slow}, learned, calls=15, batch_rows=10, budget=timedelta(minutes=1))
+    assert np.median(times["slow"].single_ms / times["fast"].single_ms) > 2
+
+
+def test_timed__ended_scorer__is_named(saved: Save) -> None:
+    path = saved(picky())
+    with scorer(path) as one, scorer(path) as other:
+        other.close()
+        with pytest.raises(Stopped, match="ended") as stopped:
+            timed({"one": one, "other": other}, table(rows()), calls=5, batch_rows=2, budget=timedelta(minutes=1))
+    assert stopped.value.name == "other"
 
 
 # ---------------------------------------------------------------------- what is refused

@@ -49,6 +49,17 @@ def test_read__known_and_unknown_entities__one_row_each_in_order() -> None:
     ]
 
 
+def test_stored__each_row_of_keys__says_what_the_store_holds_and_how_old_it_is() -> None:
+    version = published(source(), ttl=6 * HOUR)
+    online.write(version, values(1, temp=4.0))
+    keys = pa.table({"origin": ["EWR", "JFK"], "carrier": ["UA", "UA"]})
+    soon, late = (online.stored(service(), keys, now=at(hour)) for hour in (3, 9))
+
+    assert (soon.names, soon.rows) == (("weather__temp",), [[4.0], [None]])
+    assert soon.ages == [[2 * 3600.0], [None]]
+    assert late.statuses == [[online.EXPIRED], [online.UNKNOWN]]
+
+
 def test_read__types__are_the_declared_ones_even_without_values() -> None:
     published(source())
     got = online.read(service("weather.temp", "weather.seats", "weather.wet"), asked(None), now=at(2))

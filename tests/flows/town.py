@@ -149,9 +149,10 @@ def build(*, changes_at: datetime, then: Chance, windows: Sequence[dict[str, Any
         now=OPENED,
     )
     checks = {"auc-floor": {"minimum_rows": 200}, "auc-vs-champion": {"minimum_rows": 200}, "fairness": None}
-    gates.adopt_policy(
-        of, template="experimental", overrides={"checks": _known(checks)}, note="Small town.", actor=alice(), now=OPENED
+    chosen = gates.propose_policy(
+        of, template="experimental", overrides={"checks": checks}, note="Small town.", actor=alice(), now=OPENED
     )
+    gates.confirm_policy(chosen, reason="Good enough for a small town.", actor=paula(), now=OPENED)
     _submit_evidence(of)
     endpoint = rollout.create_endpoint(
         name="shop-warning",
@@ -166,14 +167,6 @@ def build(*, changes_at: datetime, then: Chance, windows: Sequence[dict[str, Any
     )
     configure(registered_model=of, settings=WATCH, actor=alice(), reason="Two-day windows.", now=OPENED)
     return Town(of, endpoint, pipeline, traffic)
-
-
-def _known(checks: dict[str, Any]) -> dict[str, Any]:
-    """Only what the tier's template has can be overridden."""
-    from gates.templates import template
-
-    there = {check["id"] for check in template("experimental", task="binary_classification")["checks"]}
-    return {name: change for name, change in checks.items() if name in there}
 
 
 def _submit_evidence(of: RegisteredModel) -> None:

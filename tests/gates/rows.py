@@ -10,10 +10,11 @@ from django.db import connection
 
 from gates import actions
 from gates.judge import Judgement
-from gates.models import Evidence, GateRun, Policy
+from gates.models import Evidence, GateRun, Policy, Preparation
+from gates.preparation import Prepared
 from registry.models import LoadClass, ModelVersion, RegisteredModel
 from rollout.models import Endpoint, Rollout
-from tests.builders import NOON, ROBOT, registered_model
+from tests.builders import NOON, ROBOT, policy_in_force, registered_model
 
 CODE = "c0de" * 16
 JUNIT = '<testsuite><testcase classname="tests" name="test_a"/><testcase classname="tests" name="test_b"/></testsuite>'
@@ -42,7 +43,7 @@ def version(of: RegisteredModel | None = None, **fields: Any) -> ModelVersion:
 
 def policy(*checks: dict[str, Any], of: RegisteredModel | None = None, **fields: Any) -> Policy:
     document = {"checks": list(checks or [AUC]), **fields}
-    return actions.adopt_policy(of or registered_model(), document=document, note="For a test.", actor=ROBOT, now=NOON)
+    return policy_in_force(of or registered_model(), document)
 
 
 def evidence(kind: str, payload: Any = JUNIT, *, code_digest: str = CODE, **fields: Any) -> Evidence:
@@ -60,6 +61,32 @@ def running(of: ModelVersion | None = None) -> GateRun:
     if actions.in_force(of.registered_model) is None:
         policy(of=of.registered_model)
     return actions.open_run(of, actor=ROBOT, reason="For a test.", now=NOON)
+
+
+def prepared(run: GateRun, **fields: Any) -> Preparation:
+    """Fix the inputs of a running run, as if nothing had been there to measure it on."""
+    described = {"name": str(run.version), "form": {}, "features": [], "columns": []}
+    inputs = {
+        "began": NOON.isoformat(),
+        "task": "binary_classification",
+        "label": "late",
+        "seed": run.seed,
+        "candidate": described,
+        "champion": None,
+        "champion_is_unfair": False,
+        "libraries": {},
+    }
+    values: dict[str, Any] = {
+        "holdout": None,
+        "served_digest": run.version.artifact_digest,
+        "inputs": inputs,
+        "scores_digest": "",
+        "missing": {"holdout": "There are no rows."},
+        "curves": {},
+        "wall_seconds": 0.1,
+        **fields,
+    }
+    return actions.record_preparation(run, Prepared(**values), actor=ROBOT, now=NOON)
 
 
 def passed(of: ModelVersion | None = None) -> GateRun:

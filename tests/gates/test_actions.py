@@ -1,81 +1,26 @@
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from audit.errors import Conflict, InvalidInput, NotPermitted, TransitionError
+from audit.errors import Conflict, NotPermitted, TransitionError
 from audit.models import Event
 from gates import actions
-from gates.models import CheckResult, Evidence, GateRun, Policy
+from gates.models import CheckResult, GateRun
 from jobs.models import Job
-from tests.builders import NOON, ROBOT, alice, audrey, charlie, paula, pete, registered_model
+from tests.builders import NOON, ROBOT, alice, charlie, registered_model
 from tests.gates import rows
 
 pytestmark = pytest.mark.django_db
-
-
-def adopt(**fields: Any) -> Policy:
-    return actions.adopt_policy(registered_model(), **{"note": "Because.", "actor": ROBOT, "now": NOON, **fields})
 
 
 def events(name: str) -> int:
     return Event.objects.filter(name=name).count()
 
 
-# ---------------------------------------------------------------------- policies
+# ---------------------------------------------------------------------- opening and waiting
 
 
-def test_adopt_policy__from_a_template__is_numbered_and_recorded() -> None:
-    alice_ = alice()
-    policy = adopt(template="standard", overrides={"checks": {"fairness": {"by": "origin"}}}, actor=alice_)
-
-    assert policy.number == 1
-    assert policy.document["template"] == "standard@2"
-    assert policy.created_by == alice_
-    assert Event.objects.get(name="policy.adopted").reason == "Because."
-
-
-def test_adopt_policy__same_content_again__is_the_same_policy() -> None:
-    first, second = (adopt(document={"checks": [rows.AUC]}) for _ in range(2))
-
-    assert first == second
-    assert events("policy.adopted") == 1
-
-
-def test_adopt_policy__other_content__gets_the_next_number() -> None:
-    adopt(document={"checks": [rows.AUC]})
-
-    assert adopt(document={"checks": [{**rows.AUC, "at_least": 0.7}]}).number == 2
-
-
-def test_adopt_policy__unknown_setting__is_refused_with_its_path() -> None:
-    with pytest.raises(InvalidInput) as refused:
-        adopt(template="experimental", overrides={"checks": {"auc-floor": {"at_lest": 0.5}}})
-
-    assert refused.value.errors == {"checks.auc-floor.at_lest": ["There is no such setting."]}
-
-
-def test_adopt_policy__template_below_the_models_tier__is_refused() -> None:
-    critical = registered_model("credit", tier="high-stakes")
-    with pytest.raises(InvalidInput, match="lower stakes"):
-        actions.adopt_policy(
-            critical, template="standard", overrides={"checks": {"fairness": None}}, note="", actor=ROBOT, now=NOON
-        )
-
-
-@pytest.mark.parametrize("given", [{}, {"template": "standard", "document": {"checks": []}}])
-def test_adopt_policy__neither_or_both_forms__is_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInput):
-        adopt(**given)
-
-
-@pytest.mark.parametrize("somebody", [charlie, paula, pete, audrey])
-def test_adopt_policy__by_somebody_without_the_duty__is_refused(somebody: Any) -> None:
-    with pytest.raises(NotPermitted):
-        adopt(document={"checks": [rows.AUC]}, actor=somebody())
-
-
-def test_adopt_policy__while_a_run_waits__judges_the_version_anew() -> None:
+def test_policy__confirmed_while_a_run_waits__the_version_is_judged_anew() -> None:
     rows.policy(rows.AUC, rows.CI)
     waiting = rows.running()
 
@@ -85,42 +30,6 @@ def test_adopt_policy__while_a_run_waits__judges_the_version_anew() -> None:
     again = GateRun.objects.get(version=waiting.version, number=2)
     assert waiting.state == "inconclusive"
     assert (again.policy.number, again.state) == (2, "running")
-
-
-# ---------------------------------------------------------------------- evidence
-
-
-def test_submit_evidence__has_our_verdict_and_its_event() -> None:
-    evidence = rows.evidence("unit", rows.RED, actor=pete(), commit="abc123")
-
-    assert (evidence.verdict, evidence.summary) == ("failed", "1 of 1 test failed (tests::test_a)")
-    assert events("evidence.submitted") == 1
-
-
-@pytest.mark.parametrize("digest", ["", "abc", "C0DE" * 16, "g" * 64])
-def test_submit_evidence__without_a_digest_of_code__is_refused(digest: str) -> None:
-    with pytest.raises(InvalidInput, match="code_digest"):
-        rows.evidence("unit", code_digest=digest)
-
-
-def test_submit_evidence__unknown_kind__is_refused() -> None:
-    with pytest.raises(InvalidInput, match="kind"):
-        rows.evidence("vibes")
-
-
-def test_submit_evidence__unreadable_report__is_refused_and_leaves_nothing() -> None:
-    with pytest.raises(InvalidInput, match="payload"):
-        rows.evidence("unit", "all green, I promise")
-
-    assert not Evidence.objects.exists()
-
-
-def test_submit_evidence__by_a_stranger__is_refused() -> None:
-    with pytest.raises(NotPermitted):
-        rows.evidence("unit", actor=charlie())
-
-
-# ---------------------------------------------------------------------- opening and waiting
 
 
 def test_open_run__without_a_policy__is_refused() -> None:
@@ -133,7 +42,7 @@ def test_open_run__nothing_to_wait_for__begins_and_asks_for_the_measuring_once()
 
     assert run.state == "running"
     assert run.required_checks == 1
-    assert Job.objects.filter(kind="gates.evaluate").count() == 1
+    assert Job.objects.filter(kind="gates.prepare").count() == 1
     assert (events("gate_run.opened"), events("gate_run.running")) == (1, 1)
 
 
@@ -144,7 +53,7 @@ def test_open_run__evidence_missing__waits_until_the_deadline() -> None:
     assert run.state == "open"
     assert run.deadline == NOON + timedelta(hours=48)
     assert actions.missing_evidence(run) == ("lint", "unit")
-    assert not Job.objects.filter(kind="gates.evaluate").exists()
+    assert not Job.objects.filter(kind="gates.prepare").exists()
 
 
 def test_open_run__evidence_of_other_code__does_not_count() -> None:
@@ -193,10 +102,51 @@ def test_begin__freezes_champion_and_seed() -> None:
     assert run.seed == run.pk
 
 
+# ---------------------------------------------------------------------- inputs and results
+
+
+def test_record_preparation__fixes_the_inputs_with_one_event() -> None:
+    run = rows.running()
+    preparation = rows.prepared(run)
+
+    assert preparation.inputs["seed"] == run.seed
+    assert len(preparation.inputs_hash) == 64
+    event = Event.objects.get(name="gate_run.prepared")
+    assert event.data["inputs_hash"] == preparation.inputs_hash
+    assert event.data["missing"] == {"holdout": "There are no rows."}
+
+
+def test_record_preparation__of_a_run_that_ended_meanwhile__is_refused() -> None:
+    run = rows.running()
+    actions.give_up(GateRun.objects.get(pk=run.pk), actor=ROBOT, reason="Gone.", now=NOON)
+
+    with pytest.raises(TransitionError, match="error already"):
+        rows.prepared(run)
+
+
+def test_record_result__twice__keeps_the_first() -> None:
+    run = rows.running()
+    first = actions.record_result(run, rows.judged("auc-floor"), measured={"value": 0.7}, wall_seconds=1.0)
+    again = actions.record_result(run, rows.judged("auc-floor", "failed"), measured={}, wall_seconds=2.0)
+
+    assert (first, again) == (True, False)
+    result = run.results.get()
+    assert (result.verdict, result.measured, result.wall_seconds) == ("passed", {"value": 0.7}, 1.0)
+
+
+def test_record_result__of_a_run_that_ended__is_not_written() -> None:
+    run = rows.running()
+    actions.give_up(run, actor=ROBOT, reason="Gone.", now=NOON)
+
+    assert not actions.record_result(run, rows.judged("auc-floor"), measured={}, wall_seconds=1.0)
+    assert not run.results.exists()
+
+
 # ---------------------------------------------------------------------- conclusion
 
 
 def test_conclude__all_passed__passes_with_results_and_one_event() -> None:
+    rows.policy(rows.AUC, {"id": "brier", "kind": "metric", "metric": "brier", "at_most": 0.3, "blocking": False})
     run = rows.running()
     actions.conclude(
         run, [rows.judged("auc-floor"), rows.judged("brier", "failed", blocking=False)], actor=ROBOT, now=NOON
@@ -238,8 +188,31 @@ def test_conclude__policy_replaced_meanwhile__passes_nothing_and_judges_anew() -
     actions.conclude(run, [rows.judged("auc-floor")], actor=ROBOT, now=NOON)
 
     assert run.state == "inconclusive"
-    assert "policy 2 was adopted" in run.state_reason
+    assert "policy 2 took force" in run.state_reason
     assert GateRun.objects.get(version=run.version, number=2).policy.number == 2
+
+
+def test_conclude__after_results_were_written_one_by_one__tells_them_in_the_policys_order() -> None:
+    rows.policy(rows.AUC, {**rows.AUC, "id": "second"})
+    run = rows.running()
+    for check_id in ("second", "auc-floor"):
+        actions.record_result(run, rows.judged(check_id, "failed"), measured={}, wall_seconds=1.0)
+    actions.conclude(run, wall_seconds=3.0, actor=ROBOT, now=NOON)
+
+    assert run.wall_seconds == 3.0
+    assert run.state_reason.index("auc-floor") < run.state_reason.index("second")
+    assert Event.objects.get(name="gate_run.failed").data["verdicts"] == {"auc-floor": "failed", "second": "failed"}
+
+
+def test_conclude__another_form_is_served_than_was_measured__passes_nothing_and_judges_anew() -> None:
+    run = rows.running()
+    rows.prepared(run, served_digest="f" * 64)
+
+    actions.conclude(run, [rows.judged("auc-floor")], actor=ROBOT, now=NOON)
+
+    assert run.state == "inconclusive"
+    assert "Another form" in run.state_reason
+    assert run.version.gate_runs.count() == 2
 
 
 def test_rerun__after_a_failure__opens_the_next_run() -> None:
@@ -247,6 +220,7 @@ def test_rerun__after_a_failure__opens_the_next_run() -> None:
     actions.conclude(run, [rows.judged("auc-floor", "failed")], actor=ROBOT, now=NOON)
 
     assert actions.rerun(run.version, actor=alice(), reason="New data.", now=NOON).number == 2
+    assert run.results.get().verdict == "failed"
 
 
 def test_rerun__passed_under_the_policy_in_force__is_refused() -> None:

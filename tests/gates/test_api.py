@@ -8,7 +8,7 @@ import pytest
 
 from gates import actions
 from gates.models import GateRun
-from tests.builders import NOON, ROBOT, alice, audrey, paula, pete
+from tests.builders import NOON, ROBOT, alice, audrey, charlie, paula, pete
 from tests.gates import rows
 from tests.mlops import world as building
 from tests.mlops.calls import Caller, problem, refused_fields
@@ -17,7 +17,10 @@ pytestmark = pytest.mark.django_db
 
 EVIDENCE = "models/late-arrival/evidence/"
 LINT = [{"code": "F401", "filename": "train.py"}]
-SPEED = {"metric": "training_minutes", "value": 12, "at_most": 30}
+COVERED = {
+    "files": {"a.py": {"executed_lines": [1], "missing_lines": []}},
+    "totals": {"num_statements": 1, "covered_lines": 1},
+}
 
 
 @pytest.mark.parametrize(
@@ -28,7 +31,8 @@ SPEED = {"metric": "training_minutes", "value": 12, "at_most": 30}
         ("unit", "<testsuite/>", "error"),
         ("lint", LINT, "failed"),
         ("lint", "[]", "passed"),
-        ("measurement", SPEED, "passed"),
+        ("lint", "train.py:1:1: F401 'os' imported but unused", "failed"),
+        ("coverage", COVERED, "passed"),
     ],
 )
 def test_evidence__submitted__has_the_verdict_that_we_read(kind: str, report: Any, verdict: str) -> None:
@@ -39,6 +43,46 @@ def test_evidence__submitted__has_the_verdict_that_we_read(kind: str, report: An
     assert response.status_code == 201
     found = caller.client.get(response["Location"]).json()
     assert (found["verdict"], found["submitted_by"]) == (verdict, "pete")
+
+
+def test_measurement__submitted__is_about_its_version_and_found_by_it() -> None:
+    version, caller = rows.version(), Caller(pete())
+    report = {"metric": "revenue-per-user", "value": 1.2, "n": 300, "low": 1.1, "high": 1.3, "confidence": 0.95}
+    body = {"kind": "measurement", "version": version.number, "report": report}
+    response = caller.post(EVIDENCE, body)
+
+    assert response.status_code == 201, response.content
+    answer = response.json()
+    assert (answer["version"], answer["name"], answer["verdict"]) == (
+        version.number,
+        "revenue-per-user",
+        "inconclusive",
+    )
+    found = caller.get(EVIDENCE, version=version.number, name="revenue-per-user").json()["results"]
+    assert [each["payload"] for each in found] == [report]
+    assert caller.get(EVIDENCE, version=version.number + 1).json()["results"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"version": None}, "version"),
+        ({"code_digest": rows.CODE}, "code_digest"),
+        ({"report": {"metric": "x", "value": 1, "at_least": 0}}, "report"),
+        ({"report": {"metric": "x", "value": 1, "n": -1}}, "report"),
+        ({"name": "y"}, "name"),
+    ],
+)
+def test_measurement__with_something_wrong__is_refused_by_field(change: dict[str, Any], field: str) -> None:
+    body = {"kind": "measurement", "version": rows.version().number, "report": {"metric": "x", "value": 1}, **change}
+
+    assert refused_fields(Caller(alice()).post(EVIDENCE, body)) == {field}
+
+
+def test_measurement__of_a_version_that_is_not_there__is_not_found() -> None:
+    body = {"kind": "measurement", "version": rows.version().number + 1, "report": {"metric": "x", "value": 1}}
+
+    assert Caller(alice()).post(EVIDENCE, body).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -95,6 +139,36 @@ def test_gate_run__that_waits__says_for_what() -> None:
     answer = Caller(alice()).get(f"models/late-arrival/gate-runs/{run.pk}/").json()
 
     assert (answer["state"], answer["missing_evidence"]) == ("open", ["unit"])
+
+
+def test_gate_run__under_way__tells_how_far_it_is_and_what_it_is_measured_on() -> None:
+    rows.policy(rows.AUC, {**rows.AUC, "id": "second"})
+    run = rows.running()
+    rows.prepared(run)
+    actions.record_result(run, rows.judged("auc-floor"), measured={"value": 0.7}, wall_seconds=1.5)
+
+    answer = Caller(alice()).get(f"models/late-arrival/gate-runs/{run.pk}/").json()
+
+    assert answer["progress"] == {"done": 1, "all": 2, "waiting_for": ["second"], "running": []}
+    assert answer["checks"][0]["wall_seconds"] == 1.5
+    assert answer["preparation"]["inputs"]["seed"] == run.seed
+    assert answer["preparation"]["inputs_hash"] == run.preparation.inputs_hash
+
+
+def test_gate_run__not_prepared_yet__has_no_preparation() -> None:
+    run = rows.running()
+
+    assert Caller(alice()).get(f"models/late-arrival/gate-runs/{run.pk}/").json()["preparation"] is None
+
+
+def test_gate_run_check__tells_the_numbers_that_were_judged() -> None:
+    run = rows.running()
+    actions.record_result(run, rows.judged("auc-floor"), measured={"value": 0.7}, wall_seconds=1.5)
+    url = f"models/late-arrival/gate-runs/{run.pk}/checks/"
+
+    assert Caller(alice()).get(f"{url}auc-floor/").json()["measured"] == {"value": 0.7}
+    assert problem(Caller(alice()).get(f"{url}brier/"))[0] == 404
+    assert problem(Caller(charlie()).get(f"{url}auc-floor/"))[0] == 404
 
 
 def test_gates__run_again__have_a_new_address_unless_passed_already() -> None:

@@ -5,10 +5,12 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, transaction
 
+from features.models import Dataset, FeatureService
 from gates import actions
-from gates.models import CheckResult, Evidence, GateRun, Policy
+from gates.models import CheckResult, Evidence, GateRun, Policy, Preparation
+from registry.models import Blob, Conversion, ModelVersion
 from rollout.models import Endpoint, Rollout
-from tests.builders import NOON, ROBOT, registered_model
+from tests.builders import NOON, ROBOT, group, registered_model
 from tests.gates import rows
 
 pytestmark = pytest.mark.django_db
@@ -115,7 +117,8 @@ def test_gate_run__forged_to_passed__is_refused() -> None:
 def test_gate_run__failed_then_forged_to_passed__is_refused() -> None:
     run = rows.running()
     actions.conclude(run, [rows.judged("auc-floor", "failed")], actor=ROBOT, now=NOON)
-    CheckResult.objects.create(gate_run=run, check_id="forged", kind="metric", blocking=True, verdict="passed")
+    with refused(match="while its gate run is running"), transaction.atomic():
+        CheckResult.objects.create(gate_run=run, check_id="forged", kind="metric", blocking=True, verdict="passed")
 
     with refused(match="every blocking check"), transaction.atomic():
         rows.execute("UPDATE gates_gaterun SET state = 'passed'")
@@ -149,7 +152,63 @@ def test_gate_run__ended__stays_ended() -> None:
         rows.execute("UPDATE gates_gaterun SET state = 'open' WHERE id = %s", run.pk)
 
 
+def test_gate_run__what_it_is_measured_on__is_fixed_when_it_begins() -> None:
+    run, other = rows.running(), rows.version()
+    for change in ({"champion": other}, {"seed": 7}):
+        with refused(match="is fixed when it begins"), transaction.atomic():
+            GateRun.objects.filter(pk=run.pk).update(**change)
+
+
+def test_gate_run__holdout__is_set_once_and_while_it_runs() -> None:
+    holdout, another = holdouts()
+    ended, run = rows.passed(), rows.running(rows.version())
+    with refused(match="is fixed when it begins"), transaction.atomic():
+        GateRun.objects.filter(pk=ended.pk).update(holdout=holdout)
+    rows.prepared(run, holdout=holdout)
+    for changed in (another, None):
+        with refused(match="is fixed when it begins"), transaction.atomic():
+            GateRun.objects.filter(pk=run.pk).update(holdout=changed)
+
+
+def holdouts() -> list[Dataset]:
+    service = FeatureService.objects.create(
+        name="delay", number=1, owner=group("delay-science"), content_hash="5" * 64, created_at=NOON
+    )
+    values = {"service": service, "purpose": "holdout", "label": "late", "timestamp": "asked", "as_of": NOON, "rows": 9}
+    return [
+        Dataset.objects.create(digest=each * 64, uri=f"datasets/{each}.parquet", created_at=NOON, **values)
+        for each in "ab"
+    ]
+
+
 # ---------------------------------------------------------------------- results, evidence, policies
+
+
+@pytest.mark.parametrize("state", ["open", "ended"])
+def test_preparation__of_a_run_that_is_not_running__is_refused(state: str) -> None:
+    rows.policy(rows.AUC, rows.CI)
+    run = rows.running()
+    if state == "ended":
+        actions.give_up(run, actor=ROBOT, reason="", now=NOON)
+    with refused(match="prepared while it is running"), transaction.atomic():
+        rows.prepared(run)
+
+
+def test_preparation__once_written__can_not_be_changed_or_deleted() -> None:
+    rows.prepared(rows.running())
+    with refused(match="append-only"), transaction.atomic():
+        Preparation.objects.update(inputs={})
+    with refused(match="can not be deleted"), transaction.atomic():
+        rows.execute("DELETE FROM gates_preparation")
+
+
+def test_check_result__of_a_run_that_waits__is_refused_unless_it_is_of_evidence() -> None:
+    rows.policy(rows.AUC, rows.CI)
+    run = rows.running()
+    with refused(match="while its gate run is running"), transaction.atomic():
+        CheckResult.objects.create(gate_run=run, check_id="auc", kind="metric", blocking=True, verdict="passed")
+
+    CheckResult.objects.create(gate_run=run, check_id="ci", kind="ci_evidence", blocking=True, verdict="failed")
 
 
 def test_check_result__once_written__can_not_be_changed_or_deleted() -> None:
@@ -177,3 +236,50 @@ def test_policy__once_adopted__can_not_be_changed_or_deleted() -> None:
         Policy.objects.update(document={})
     with refused(match="can not be deleted"), transaction.atomic():
         Policy.objects.all()._raw_delete("default")
+
+
+# ---------------------------------------------------------------------- the form that is served
+
+
+def converted(version: ModelVersion, digest: str = "f" * 64, outcome: str = "used") -> Conversion:
+    used = outcome == "used"
+    blob = Blob.objects.get_or_create(digest=digest, defaults={"bytes": 1, "stored_at": NOON})[0] if used else None
+    values = {"blob": blob, "max_difference": 0.0 if used else None, "rows": 9, "tolerance": 1e-6}
+    return Conversion.objects.create(version=version, outcome=outcome, reason="", converted_at=NOON, **values)
+
+
+def test_conversion__of_a_version_that_passed_as_it_was_registered__is_refused() -> None:
+    run = rows.running()
+    rows.prepared(run)
+    actions.conclude(run, [rows.judged("auc-floor")], actor=ROBOT, now=NOON)
+
+    with refused(match="in which they measured it"), transaction.atomic():
+        converted(run.version)
+    converted(run.version, outcome="differs")
+
+
+def test_gate_run__measured_in_the_form_that_is_served__passes() -> None:
+    run = rows.running()
+    converted(run.version)
+    rows.prepared(run, served_digest="f" * 64)
+    actions.conclude(run, [rows.judged("auc-floor")], actor=ROBOT, now=NOON)
+
+    assert run.state == "passed"
+
+
+def test_conversion__of_a_version_that_failed__is_accepted() -> None:
+    run = rows.running()
+    rows.prepared(run)
+    actions.conclude(run, [rows.judged("auc-floor", "failed")], actor=ROBOT, now=NOON)
+
+    assert converted(run.version).outcome == "used"
+
+
+def test_gate_run__measured_in_another_form_than_is_served__can_not_pass() -> None:
+    run = rows.running()
+    rows.prepared(run)
+    converted(run.version)
+    CheckResult.objects.create(gate_run=run, check_id="auc-floor", kind="metric", blocking=True, verdict="passed")
+
+    with refused(match="served in the form that was measured"), transaction.atomic():
+        GateRun.objects.filter(pk=run.pk).update(state="passed")

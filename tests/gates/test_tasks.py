@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from sklearn.linear_model import LogisticRegression
 
 from audit import clock
 from audit.models import Event
 from engines import scoring
-from features.models import ConsistencyCheck, Dataset, FeatureView, FeatureViewVersion
+from features.models import ConsistencyCheck, Dataset, FeatureViewVersion
 from gates import actions
-from gates.evaluation import evaluate
-from gates.models import CheckResult, GateRun
+from gates.frozen import Missing
+from gates.models import CheckResult, GateRun, Preparation
+from gates.policy import parse
+from gates.preparation import forget, frozen_of, prepare
+from gates.reproduction import reproduce
 from gates.standing import standing
 from jobs.drain import drain
 from jobs.models import Job, JobState
 from jobs.run import enqueue
 from jobs.run import run as work_off
-from registry.conversion import served_form
+from registry.actions.conversion import FormPinned, record_conversion
+from registry.conversion import attempt, served_form, settle
 from registry.models import Conversion, ModelVersion
 from tests.builders import NOON, ROBOT
 from tests.gates import rows, world
@@ -81,9 +87,9 @@ def test_registered_version__waits_for_its_evidence_then_is_judged_by_itself() -
 
     assert judge(version).state == "open"
     assert standing(version).missing_evidence == ("lint", "unit")
-    rows.evidence("lint", "[]")
+    rows.evidence("lint", "[]", now=world.NOW)
     assert judge(version).state == "open"
-    rows.evidence("unit")
+    rows.evidence("unit", now=world.NOW)
     run = judge(version)
 
     assert (run.state, verdicts(run)) == ("passed", {check["id"]: "passed" for check in EVERYTHING})
@@ -106,7 +112,7 @@ def test_judged_version__every_step_is_the_effect_of_the_one_before() -> None:
     while event is not None:
         chain.append(event.name)
         event = event.cause
-    assert chain == ["gate_run.passed", "gate_run.running", "model_version.registered"]
+    assert chain == ["gate_run.passed", "gate_run.prepared", "gate_run.running", "model_version.registered"]
 
 
 def test_version__is_measured_in_the_form_in_which_it_is_served() -> None:
@@ -125,19 +131,39 @@ def test_version__is_measured_in_the_form_in_which_it_is_served() -> None:
     assert converted.pk < passed.pk
 
 
-def test_version_that_passed_once__keeps_its_form(settings: Any) -> None:
+@pytest.fixture
+def passed_as_skops(settings: Any) -> ModelVersion:
+    """A version that passed its gates while conversion was switched off; now it is on."""
     settings.GATEHOUSE_ONNX = "off"
     pipeline = world.build(per_day=100)
     policy(FLOOR)
     version = world.version(pipeline)
-    run = judge(version)
-    assert run.state == "passed"
-
+    assert judge(version).state == "passed"
     settings.GATEHOUSE_ONNX = "on"
-    evaluate(run, now=world.NOW)
+    return ModelVersion.objects.get(pk=version.pk)
 
+
+def test_version_that_passed__judged_under_another_policy__keeps_its_form(passed_as_skops: ModelVersion) -> None:
+    policy({**FLOOR, "at_least": 0.61})
+    actions.rerun(passed_as_skops, actor=ROBOT, reason="Another policy.", now=world.NOW)
+    run = judge(passed_as_skops)
+
+    assert (run.number, run.state) == (2, "passed")
+    assert run.preparation.inputs["candidate"]["form"]["load_class"] == "skops"
     assert not Conversion.objects.exists()
-    assert served_form(version).load_class == "skops"
+
+
+def test_version_that_passed__converted_later__keeps_its_form(passed_as_skops: ModelVersion) -> None:
+    with pytest.raises(FormPinned, match="stays so"):
+        record_conversion(passed_as_skops, attempt(passed_as_skops), actor=ROBOT, now=world.NOW)
+    assert settle(passed_as_skops, now=world.NOW) is None
+    job = enqueue("registry.convert", key="too late", payload={"version": passed_as_skops.pk})
+    drain()
+
+    job.refresh_from_db()
+    assert (job.state, job.result) == (JobState.DONE, {"outcome": None})
+    assert not Conversion.objects.exists()
+    assert served_form(passed_as_skops).load_class == "skops"
 
 
 def test_worse_version__is_refused_against_the_champion_on_the_same_rows() -> None:
@@ -161,7 +187,7 @@ def test_worse_version__is_refused_against_the_champion_on_the_same_rows() -> No
 
 def test_unfair_version__is_refused() -> None:
     pipeline = world.build()
-    policy({**FAIRNESS, "at_most": 0.0001, "minimum_group": 50})
+    policy({**FAIRNESS, "at_most": 0.0001, "use": "point", "minimum_group": 50})
     run = judge(world.version(pipeline))
 
     assert run.state == "failed"
@@ -259,61 +285,159 @@ def test_candidate_of_an_inconsistent_feature__is_refused_until_audits_are_clean
     assert judge(version).state == "passed"
 
 
-def test_candidate_of_features_never_served__is_let_through_with_these_words() -> None:
+# ---------------------------------------------------------------------- what it is measured on
+
+
+def test_preparation__names_all_that_the_verdicts_depend_on() -> None:
     pipeline = world.build(per_day=100)
-    policy(CONSISTENT)
-    audited(8, 250, 20)  # longer ago than the policy looks
-    audited(1, 250, 20, feature="rain")  # which it does not take
+    policy(VERSUS)
+    champion = world.version(pipeline, LogisticRegression(C=0.01))
+    judge(champion)
+    crown(champion)
+    version = world.version(pipeline, commit="c0ffee")
+    run = judge(version)
+    inputs = run.preparation.inputs
+
+    assert run.holdout is not None
+    assert version.dataset is not None
+    assert inputs["policy"] == {"number": 1, "hash": run.policy.content_hash}
+    assert inputs["holdout"] == inputs["champion_holdout"] == run.holdout.digest
+    own = inputs["candidate"]
+    assert (own["artifact"], own["code"], own["commit"]) == (version.artifact_digest, rows.CODE, "c0ffee")
+    assert own["training_dataset"] == version.dataset.digest
+    assert own["form"] == {"load_class": "onnx", "digest": served_form(version).digest}
+    assert own["columns"] == list(pipeline.service.vector)
+    assert inputs["champion"]["name"] == str(champion)
+    assert inputs["began"] == world.NOW.isoformat()
+    assert {"python", "numpy", "onnxruntime"} < set(inputs["libraries"])
+    assert run.preparation.served_digest == own["form"]["digest"]
+    assert run.preparation.missing == {}
+
+
+def test_champion_of_another_service__is_scored_on_its_own_features_and_they_are_kept() -> None:
+    pipeline = world.build(per_day=100)
+    policy(VERSUS)
+    champion = world.version(pipeline)
+    judge(champion)
+    crown(champion)
+    fewer = world.service("weather.wind", request_features=["distance"])
+    table = world.training_table(pipeline).drop_columns(["carrier_size"])
+    columns = list(fewer.vector)
+    fitted = LogisticRegression().fit(table.select(columns).to_pandas(), table.column("late").to_numpy())
+    run = judge(world.register(pipeline, fitted, service=fewer, dataset=world.dataset_of(fewer, table)))
+
+    inputs = run.preparation.inputs
+    assert run.preparation.missing == {}
+    assert inputs["champion_holdout"] != inputs["holdout"]
+    assert Dataset.objects.get(digest=inputs["champion_holdout"]).service == champion.service
+    assert reproduce(run).is_identical
+
+
+def test_champion_that_can_not_be_scored__is_an_error_of_the_comparison_alone() -> None:
+    pipeline = world.build(per_day=100)
+    policy(rows.CI)
+    rows.evidence("lint", "[]", now=world.NOW)
+    rows.evidence("unit", now=world.NOW)
+    champion = world.version(pipeline, service=None)
+    judge(champion)
+    crown(champion)
+    policy(FLOOR, VERSUS)
+    run = judge(world.version(pipeline, LogisticRegression(C=0.01)))
+
+    assert verdicts(run) == {"auc-floor": "passed", "versus": "error"}
+    assert "names no feature service" in run.preparation.missing["champion"]
+
+
+def test_frozen_of__another_document__has_the_same_rows_and_scores() -> None:
+    pipeline = world.build(per_day=100)
+    policy(FLOOR)
+    run = judge(world.version(pipeline))
+    document = parse({"threshold": 0.9, "checks": [FLOOR]})
+    own, other = frozen_of(run), frozen_of(run, document)
+
+    assert (own.document.threshold, other.document.threshold) == (0.25, 0.9)
+    assert other.candidate is own.candidate
+    assert other.began == world.NOW
+    assert isinstance(other.table, pa.Table)
+    assert isinstance(own.champion, Missing)
+
+
+def test_result__keeps_the_numbers_that_were_judged_and_how_long_it_took() -> None:
+    pipeline = world.build(per_day=100)
+    policy(FLOOR, TRAINED)
     run = judge(world.version(pipeline))
 
-    assert run.state == "passed"
-    assert "weather@1 was served in the last 7 days" in run.results.get().message
-
-
-def test_candidate_above_a_limit_that_the_view_tolerates__passes() -> None:
-    pipeline = world.build(per_day=100)
-    FeatureView.objects.update(consistency_limit=0.1)
-    policy(CONSISTENT)
-    audited(1, 250, 20)
-
-    assert judge(world.version(pipeline)).state == "passed"
-
-
-def test_consistency_of_a_version_without_a_service__is_an_error() -> None:
-    pipeline = world.build(per_day=100)
-    policy(CONSISTENT)
-
-    assert judge(world.version(pipeline, service=None)).state == "error"
+    for result in run.results.all():
+        assert result.measured, result.check_id
+        assert (result.wall_seconds or 0) > 0
 
 
 # ---------------------------------------------------------------------- when things break
 
 
-def test_evaluation__delivered_twice__concludes_once() -> None:
+def test_jobs__delivered_again__conclude_once() -> None:
     pipeline = world.build(per_day=100)
     policy(FLOOR)
     run = judge(world.version(pipeline))
-    again = enqueue("gates.evaluate", key="a second bell", payload={"gate_run": run.pk})
+    again = [
+        enqueue("gates.prepare", key="a second bell", payload={"gate_run": run.pk}),
+        enqueue("gates.check", key="and a third", payload={"gate_run": run.pk, "check": "auc-floor"}),
+    ]
     drain()
 
-    again.refresh_from_db()
-    assert again.state == JobState.DONE
+    for job in again:
+        job.refresh_from_db()
+        assert job.state == JobState.DONE
     assert CheckResult.objects.count() == 1
     assert Event.objects.filter(name="gate_run.passed").count() == 1
 
 
-def test_evaluation__worker_killed_after_the_holdout__the_next_attempt_measures_on_the_same_rows() -> None:
+def test_preparation__worker_killed_in_it__the_next_attempt_has_the_same_rows() -> None:
     pipeline = world.build(per_day=100)
     policy(FLOOR)
     version = world.version(pipeline)
     run = actions.open_run(version, actor=ROBOT, reason="", now=world.NOW)
-    evaluate(GateRun.objects.get(pk=run.pk), now=world.NOW)  # measured, and then the worker was gone
-    assert not CheckResult.objects.exists()
+    lost = prepare(GateRun.objects.get(pk=run.pk), world.NOW)  # gathered, and then the worker was gone
+    assert not Preparation.objects.exists()
     with clock.at(world.NOW + timedelta(hours=1)):
         run = judge(version)
 
     assert run.state == "passed"
     assert Dataset.objects.filter(purpose="holdout").count() == 1
+    assert (run.preparation.inputs_hash, run.preparation.scores_digest) == (lost.inputs_hash, lost.scores_digest)
+
+
+def test_latency__is_measured_alone_after_all_others() -> None:
+    pipeline = world.build(per_day=100)
+    policy(LATENCY, FLOOR, TRAINED)
+    run = judge(world.version(pipeline))
+
+    assert list(run.results.order_by("id").values_list("check_id", flat=True))[-1] == "latency"
+    assert Job.objects.filter(kind="gates.check").latest("id").payload["check"] == "latency"
+
+
+def test_engine_that_does_not_answer__is_asked_again_then_an_error_of_that_check_alone(settings: Any) -> None:
+    pipeline = world.build(per_day=100)
+    policy(FLOOR, TRAINED)
+    version = world.version(pipeline)
+    run = actions.open_run(version, actor=ROBOT, reason="", now=world.NOW)
+    work_off(Job.objects.get(key=actions.job_key(run)).pk, renew=False)
+    forget()
+    scores = Path(settings.DATA_ROOT, "gate-scores")
+    scores.rename(scores.with_name("elsewhere"))  # the disk is gone
+    drain()
+    jobs = Job.objects.filter(kind="gates.check")
+    assert set(jobs.values_list("state", "attempts")) == {(JobState.QUEUED, 1)}
+
+    jobs.update(attempts=3, not_before=world.NOW)
+    work_off(jobs.get(payload__check="auc-floor").pk, renew=False)
+    scores.with_name("elsewhere").rename(scores)
+    work_off(jobs.get(payload__check="training-data").pk, renew=False)
+
+    run.refresh_from_db()
+    assert verdicts(run) == {"auc-floor": "error", "training-data": "passed"}
+    assert run.state == "error"
+    assert "could not be measured" in run.state_reason
 
 
 def test_reconcile__deadline_passed__ends_inconclusive_and_names_what_is_missing() -> None:
@@ -364,6 +488,42 @@ def test_reconcile__job_gone__asks_for_the_measuring_again() -> None:
     reconcile()
 
     assert Job.objects.filter(key=actions.job_key(run)).exists()
+
+
+def test_reconcile__jobs_of_checks_gone__asks_for_those_again() -> None:
+    rows.policy(rows.AUC, {**rows.AUC, "id": "second"})
+    run = rows.running()
+    rows.prepared(run)
+    actions.record_result(run, rows.judged("auc-floor"), measured={}, wall_seconds=1.0)
+    reconcile()
+
+    assert list(Job.objects.filter(kind="gates.check").values_list("key", flat=True)) == [
+        actions.check_key(run, "second")
+    ]
+
+
+def test_reconcile__job_of_a_check_given_up__ends_the_run_as_an_error_and_keeps_what_was_found() -> None:
+    rows.policy(rows.AUC, {**rows.AUC, "id": "second"})
+    run = rows.running()
+    rows.prepared(run)
+    actions.record_result(run, rows.judged("auc-floor"), measured={}, wall_seconds=1.0)
+    key = actions.check_key(run, "second")
+    Job.objects.create(kind="gates.check", key=key, state=JobState.DEAD, error="Trace\nMemoryError\n")
+    reconcile()
+
+    run.refresh_from_db()
+    assert (run.state, verdicts(run)) == ("error", {"auc-floor": "passed"})
+    assert "MemoryError" in run.state_reason
+
+
+def test_reconcile__all_results_written_and_nobody_concluded__does_it() -> None:
+    run = rows.running()
+    rows.prepared(run)
+    actions.record_result(run, rows.judged("auc-floor"), measured={}, wall_seconds=1.0)
+    reconcile()
+
+    run.refresh_from_db()
+    assert run.state == "passed"
 
 
 def test_reconcile__version_registered_before_the_policy__is_judged() -> None:

@@ -137,8 +137,12 @@ def training_table(pipeline: TrainingPipeline, *, until: datetime = HOLDOUT) -> 
 
 
 def dataset(pipeline: TrainingPipeline, table: pa.Table) -> Dataset:
+    return dataset_of(pipeline.service, table)
+
+
+def dataset_of(service: FeatureService, table: pa.Table) -> Dataset:
     return store.snapshot(
-        service=pipeline.service,
+        service=service,
         table=table,
         label="late",
         timestamp="asked",

@@ -18,7 +18,7 @@ from gates.models import GateRun
 from registry.models import ModelVersion, RegisteredModel
 from rollout import actions
 from rollout.models import Endpoint, Rollout, Route
-from tests.builders import NOON, ROBOT, alice, paula, pete
+from tests.builders import NOON, ROBOT, alice, paula, pete, policy_in_force
 
 WINDOW = timedelta(hours=2)
 PLAN = {"canary": {"steps": [{"share": 0.1, "min_hours": 1}, {"share": 0.5, "min_hours": 1}]}}
@@ -36,7 +36,7 @@ def a_version(model: RegisteredModel, **fields: Any) -> ModelVersion:
 
 def a_policy(model: RegisteredModel) -> None:
     document = {"checks": [{"id": "auc-floor", "kind": "metric", "metric": "roc_auc", "at_least": 0.55}]}
-    gates.adopt_policy(model, document=document, note="A floor.", actor=ROBOT, now=clock.now())
+    policy_in_force(model, document, now=clock.now())
 
 
 def passed(version: ModelVersion) -> GateRun:

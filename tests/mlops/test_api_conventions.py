@@ -26,7 +26,10 @@ ROWS = {
     "incidents": "incident", "events": "event",
 }  # fmt: skip
 """What has the id behind a part of an address."""
-OTHERS = {"number": 1, "before": 1, "after": 3, "position": 1, "path": "model.skops", "request_id": "r"}
+OTHERS = {
+    "number": 1, "before": 1, "after": 3, "position": 1, "path": "model.skops", "request_id": "r", "tier": "standard",
+    "check_id": "auc-floor",
+}  # fmt: skip
 
 
 def addresses(world: World) -> dict[str, str]:
@@ -58,6 +61,7 @@ SHARED = {"features/plan/", "features/apply/", "push/", *LINEAGE_EVENTS}
 """What is nobody's until its body says whose."""
 LISTS = {
     "models/", "incidents/", "events/", "lineage/as-of/", "log/checkpoints/", "log/verification/", "dossiers/verifier/",
+    "policy-templates/<slug:tier>/",
 }  # fmt: skip
 """What everybody may ask for, and gets what is theirs to see."""
 NOT_YET = (

@@ -29,6 +29,8 @@ from audit.models import Debt, Event
 from audit.trail import Service, record
 from features import actions as features
 from features.models import FeatureService, FeatureViewVersion
+from gates import actions as gates
+from gates.models import Policy
 from mlops import api
 from registry.models import RegisteredModel, TrainingRun
 from rollout.models import Rollout
@@ -78,6 +80,7 @@ def effect_of(request: Callable[[], Any]) -> Effect:
 # ---------------------------------------------------------------------- the API
 
 REASON = {"reason": "For a test."}
+ANSWERS = {"checks": {"fairness": {"by": "origin"}, "slices": {"by": ["origin"]}}}
 GATE = {"entities": {"delay-gate": {"join_keys": ["gate"], "description": "A gate."}}}
 Sent = Callable[[World, Caller], Any]
 
@@ -153,6 +156,12 @@ def _hold(world: World) -> None:
     assert Caller(world.owner).post(path, REASON).status_code in (200, 201)
 
 
+def _proposed(world: World) -> Policy:
+    document = {"checks": [{"id": "auc-floor", "kind": "metric", "metric": "roc_auc", "at_least": 0.6}]}
+    model = world.registered_model
+    return gates.propose_policy(model, document=document, note="For a test.", actor=world.scientist, now=LATER)
+
+
 HOLD = "models/<slug:name>/versions/<int:number>/hold/"
 CALLS: dict[tuple[str, str], Call] = {
     ("post", "push/"): Call(OPERATOR, _pushed, _pushable),
@@ -182,6 +191,12 @@ CALLS: dict[tuple[str, str], Call] = {
     ("post", "models/<slug:name>/gate-runs/"): post(
         "models/delay-arrival/gate-runs/", {**REASON, "version": 2}, events=2
     ),
+    ("post", "models/<slug:name>/policies/"): post(
+        "models/delay-arrival/policies/", {"template": "high-stakes", "overrides": ANSWERS, "note": "For a test."}
+    ),
+    ("post", "models/<slug:name>/policies/<int:number>/decision/"): post(
+        "models/delay-arrival/policies/2/decision/", {**REASON, "outcome": "confirm"}, OWNER, first=_proposed
+    ),
     ("post", "rollouts/<int:pk>/pause/"): post("rollouts/{w.rows[rollout].pk}/pause/", REASON),
     ("post", "rollouts/<int:pk>/resume/"): post(
         "rollouts/{w.rows[rollout].pk}/resume/",
@@ -207,6 +222,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("post", "features/plan/"): post("features/plan/", {"definitions": GATE}, events=0),
 }
 READS = {
+    "models/<slug:name>/policies/dry-run/",
     "features/services/<slug:name>/online/",
     "endpoints/<slug:name>/predict/",
     "endpoints/<slug:name>/outcomes/",
@@ -329,6 +345,9 @@ def _held_earlier(world: World) -> Model:
 
 SUBJECTS: dict[tuple[str, str], Maker] = {
     ("gaterun", "rerun"): lambda world: world["refused_run"],
+    ("policy", "confirm"): _proposed,
+    ("policy", "decline"): _proposed,
+    ("policy", "withdraw"): _proposed,
     ("rollout", "advance"): _held_earlier,
     ("rollout", "promote"): _held,
     ("trainingrun", "cancel"): _requested,

@@ -232,7 +232,7 @@ def test_receiver__down__costs_the_job_only(settings: Any, world: World) -> None
     job = job_after(settings, world, url)
     assert job.state == "queued"
     assert "can not be reached" in job.error
-    others = Job.objects.exclude(pk=job.pk).exclude(kind="gates.evaluate")
+    others = Job.objects.exclude(pk=job.pk).exclude(kind="gates.prepare")
     assert set(others.values_list("state", flat=True)) <= {"done", "dead"}
 
 

@@ -48,6 +48,10 @@ def pages(world: World) -> dict[str, str]:
         "version-lineage": [name, world["champion"].number],
         "compare": [name],
         "gate-run": [world["refused_run"].pk],
+        "policies": [name],
+        "policy": [name, world["policy"].number],
+        "policy-edit": [name],
+        "policy-file": [name, world["policy"].number],
         "rollout": [world["rollout"].pk],
         "incident": [world["incident"].pk],
         "rethink": [world["rethink"].pk],
@@ -65,10 +69,13 @@ def pages(world: World) -> dict[str, str]:
 
 def verbs(world: World) -> list[str]:
     """The address of every decision."""
+    policy = [world.registered_model.name, world["policy"].number]
     return [
         *[reverse("portal:rollout-verb", args=[world["rollout"].pk, verb]) for verb in ("pause", "resume", "abort")],
         *[reverse("portal:incident-verb", args=[world["incident"].pk, verb]) for verb in ("acknowledge", "resolve")],
         *[reverse("portal:rethink-verb", args=[world["rethink"].pk, verb]) for verb in ("approve", "decline", "close")],
+        *[reverse("portal:policy-verb", args=[*policy, verb]) for verb in ("confirm", "decline", "withdraw")],
+        reverse("portal:gate-run-verb", args=[world["refused_run"].pk, "rerun"]),
     ]
 
 
@@ -101,6 +108,7 @@ def test_pages__stranger__learn_nothing_of_the_model(world: World) -> None:
             answer = client.get(url)
             of_the_model = name in {"model", "version", "gate-run", "rollout", "incident", "rethink", "event"}
             of_the_model |= name in {"dossiers", "incident-reports", "version-lineage", "compare"}
+            of_the_model |= name in {"policies", "policy", "policy-edit", "policy-file"}
             assert answer.status_code == (404 if of_the_model else 200), (user, name)
             assert world.registered_model.name not in answer.content.decode().replace(url, ""), (user, name)
 

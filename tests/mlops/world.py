@@ -232,9 +232,10 @@ def a_gate_run(version: ModelVersion, verdict: str = "passed") -> GateRun:
 
 def _gates(world: World) -> None:
     document = {"checks": [{"id": "auc-floor", "kind": "metric", "metric": "roc_auc", "at_least": 0.65}]}
-    policy = gates.adopt_policy(
+    policy = gates.propose_policy(
         world.registered_model, document=document, note="A first floor.", actor=world.scientist, now=NOON
     )
+    gates.confirm_policy(policy, reason="Agreed.", actor=world.owner, now=NOON)
     evidence = gates.submit_evidence(
         registered_model=world.registered_model,
         kind="unit",
@@ -455,7 +456,7 @@ def _other_tools(world: World) -> None:
 
 def a_dead_job(key: str) -> Job:
     return Job.objects.create(
-        kind="gates.evaluate", key=key, state="dead", attempts=4, error="MemoryError: no more", payload={"gate_run": 1}
+        kind="gates.prepare", key=key, state="dead", attempts=4, error="MemoryError: no more", payload={"gate_run": 1}
     )
 
 
@@ -463,7 +464,7 @@ def _system(world: World) -> None:
     Due.objects.get_or_create(name="watch", defaults={"next_at": NOON})
     Heartbeat.objects.get_or_create(name="worker-1", defaults={"beat_at": NOON})
     world.rows |= {
-        "job": a_dead_job(f"gates.evaluate:{world.team}"),
+        "job": a_dead_job(f"gates.prepare:{world.team}"),
         "due": Due.objects.get(name="watch"),
         "heartbeat": Heartbeat.objects.get(name="worker-1"),
         "token": ApiToken.objects.create(world.scientist, scopes=["read"])[0],

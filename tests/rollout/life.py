@@ -147,6 +147,7 @@ def new_policy(registered_model: RegisteredModel) -> Policy:
 def passed_gates(version: ModelVersion, *, auc: float = 0.75) -> GateRun:
     """A gate run of this version that passed, measuring this AUC."""
     gate_run = open_gates(version)
+    GateRun.objects.filter(pk=gate_run.pk).update(state=GateRunState.RUNNING)
     CheckResult.objects.create(
         gate_run=gate_run,
         check_id="auc-floor",
@@ -158,7 +159,6 @@ def passed_gates(version: ModelVersion, *, auc: float = 0.75) -> GateRun:
         low=auc - 0.02,
         high=auc + 0.02,
     )
-    GateRun.objects.filter(pk=gate_run.pk).update(state=GateRunState.RUNNING)
     GateRun.objects.filter(pk=gate_run.pk).update(state=GateRunState.PASSED)
     gate_run.refresh_from_db()
     return gate_run

@@ -8,7 +8,7 @@ from gates import actions as gates
 from registry.models import ModelVersion
 from rollout import actions
 from rollout.standing import STAGES, standing
-from tests.builders import NOON, ROBOT
+from tests.builders import NOON, ROBOT, policy_in_force
 from tests.mlops import world as building
 from tests.mlops.world import World
 from tests.rollout import life
@@ -68,7 +68,7 @@ def test_standing__under_a_policy_that_was_replaced__is_void(world: World) -> No
     version = building.a_version(world, "New.")
     building.a_gate_run(version)
     document = {"checks": [{"id": "auc-floor", "kind": "metric", "metric": "roc_auc", "at_least": 0.9}]}
-    gates.adopt_policy(world.registered_model, document=document, note="More.", actor=ROBOT, now=NOON)
+    policy_in_force(world.registered_model, document)
 
     stage, why = told(version)
 

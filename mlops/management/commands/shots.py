@@ -126,6 +126,11 @@ def pages() -> Iterator[Shot]:
     for name, user, page, rows in _records(model):
         if row := rows.order_by("-id").first():
             yield Shot(name, user, reverse(page, args=[row.pk]))
+    yield Shot("policy", "paula", reverse("portal:policies", args=[model.name]))
+    yield Shot("policy-editor", "dana", reverse("portal:policy-edit", args=[model.name]))
+    refused = GateRun.objects.filter(registered_model=model, state="failed").order_by("-id").first()
+    if refused:
+        yield Shot("gate-report-refused-dark", "dana", reverse("portal:gate-run", args=[refused.pk]), dark=True)
     yield from _features()
     if version:
         yield from _evidence(version)

@@ -3,7 +3,15 @@
   "use strict";
   const style = () => getComputedStyle(document.documentElement);
   const colour = (name) => style().getPropertyValue("--" + name).trim();
-  const roles = ["good", "bad", "line", "other"];
+  const roles = ["good", "bad", "line", "other", "warn", "muted"];
+  const bands = { "line-band": "line", "other-band": "other" };
+
+  // A colour as it looks through: the interval around a curve must not hide the other curve.
+  function faint(name) {
+    const hex = colour(name).replace("#", "");
+    const [red, green, blue] = [0, 2, 4].map((place) => parseInt(hex.slice(place, place + 2), 16));
+    return `rgba(${red}, ${green}, ${blue}, 0.16)`;
+  }
 
   function painted(value) {
     if (Array.isArray(value)) return value.map(painted);
@@ -11,6 +19,7 @@
       const copy = {};
       for (const [key, inner] of Object.entries(value)) {
         copy[key] = (key === "color" && roles.includes(inner)) ? colour(inner)
+          : (key === "fillcolor" && inner in bands) ? faint(bands[inner])
           : (key === "colorscale" && inner === "heat") ? [[0, colour("surface")], [1, colour("bad")]]
           : painted(inner);
       }
@@ -27,17 +36,23 @@
       colorway: [colour("line"), colour("other"), colour("bad"), colour("good"), colour("warn"), colour("muted")],
       margin: Object.assign({ l: 60, r: 20, t: 10, b: 40 }, wanted.margin),
       xaxis: Object.assign({}, axis, wanted.xaxis), yaxis: Object.assign({}, axis, wanted.yaxis),
-      legend: { orientation: "h", y: -0.2 },
+      legend: Object.assign({ orientation: "h", y: -0.2 }, wanted.legend),
     });
   }
 
-  function draw() {
-    document.querySelectorAll("[data-chart]").forEach((place) => {
+  // What is folded away has no size: it is drawn when it is unfolded.
+  const isFolded = (place) => Boolean(place.closest("details:not([open])"));
+
+  function draw(within) {
+    within.querySelectorAll("[data-chart]").forEach((place) => {
+      if (isFolded(place)) return;
       const chart = painted(JSON.parse(document.getElementById(place.dataset.chart).textContent));
       Plotly.react(place, chart.data, layout(chart.layout), { displayModeBar: false, responsive: true });
     });
   }
 
-  document.addEventListener("DOMContentLoaded", draw);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  const drawAll = () => draw(document);
+  document.addEventListener("DOMContentLoaded", drawAll);
+  document.addEventListener("toggle", (event) => { if (event.target.open) draw(event.target); }, true);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 })();

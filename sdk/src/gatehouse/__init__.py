@@ -17,6 +17,7 @@ from gatehouse.answers import (
     Owners,
     Pipeline,
     Prediction,
+    Progress,
     Push,
     Rollout,
     RolloutStanding,
@@ -31,6 +32,7 @@ from gatehouse.definitions import DefinitionError
 from gatehouse.errors import Conflict, GatehouseError, InvalidInput, NotFound, NotPermitted, ServerError, TimedOut
 from gatehouse.graphs import Affected, Graph, Impact, Node, Replay, Served, VersionDiff
 from gatehouse.plans import Change, Plan
+from gatehouse.policies import Policy, PolicyChange, PolicyDifference, PolicyDryRun
 from gatehouse.records import Card, Checkpoint, Event, File, Hold, LogState, Manifest, Report
 from gatehouse.wire import Retries
 
@@ -64,7 +66,12 @@ __all__ = [
     "Owners",
     "Pipeline",
     "Plan",
+    "Policy",
+    "PolicyChange",
+    "PolicyDifference",
+    "PolicyDryRun",
     "Prediction",
+    "Progress",
     "Push",
     "Replay",
     "Report",

@@ -123,9 +123,12 @@ class Evidence(Shown):
     code_digest: str
     commit: str
     submitted_at: datetime
+    version: int | None = None
+    name: str = ""
 
     def __repr__(self) -> str:
-        return f"<Evidence {self.kind} of {self.code_digest[:12]}: {self.verdict} ({self.summary})>"
+        about = f"v{self.version}" if self.version else self.code_digest[:12]
+        return f"<Evidence {self.name or self.kind} of {about}: {self.verdict} ({self.summary})>"
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,6 +150,16 @@ class Check(Shown):
         return f"<Check {self.check_id}: {self.verdict}: {self.message}>"
 
 
+@dataclass(frozen=True)
+class Progress(Shown):
+    """How far a run is: checks done and in all, those that run now, and the evidence that is waited for."""
+
+    done: int
+    all: int
+    waiting_for: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, repr=False)
 class GateRun(Shown):
     id: int
@@ -161,6 +174,7 @@ class GateRun(Shown):
     deadline: datetime
     missing_evidence: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
+    progress: Progress | None = None
 
     def __repr__(self) -> str:
         return f"<GateRun {self.id} of {self.model} v{self.version}: {self.state}: {self.state_reason}>"

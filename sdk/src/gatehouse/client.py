@@ -9,6 +9,7 @@ import httpx
 from gatehouse.calls.features import FeatureCalls
 from gatehouse.calls.gates import GateCalls
 from gatehouse.calls.lineage import LineageCalls
+from gatehouse.calls.policies import PolicyCalls
 from gatehouse.calls.record import RecordCalls
 from gatehouse.calls.registry import RegistryCalls
 from gatehouse.calls.rollouts import RolloutCalls
@@ -16,7 +17,9 @@ from gatehouse.calls.traffic import TrafficCalls
 from gatehouse.wire import Retries, Wire
 
 
-class Client(RegistryCalls, GateCalls, RolloutCalls, FeatureCalls, TrafficCalls, LineageCalls, RecordCalls):
+class Client(
+    RegistryCalls, GateCalls, PolicyCalls, RolloutCalls, FeatureCalls, TrafficCalls, LineageCalls, RecordCalls
+):
     """A portal at ``url``, as the holder of ``token`` (``manage.py token USER --scope …`` prints one).
 
     Every method raises a ``GatehouseError`` when it is refused. When the portal does not answer or answers 502, 503 or

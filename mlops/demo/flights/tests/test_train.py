@@ -175,4 +175,5 @@ def test_command__unknown_algorithm__exits_2_and_says_what_there_is(tmp_path: Pa
 @pytest.mark.integration
 def test_import__training_module__does_not_bring_django() -> None:
     code = "import sys, mlops.demo.flights.train; sys.exit('django' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    project = Path(train.__file__).parents[3]
+    assert subprocess.run([sys.executable, "-c", code], cwd=project, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""``status``, ``wait``, ``register``, ``evidence``: a version on its way through the gates."""
+"""``status``, ``register``, ``evidence``: a version on its way to the gates."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gatehouse.answers import Evidence, Standing, Version
-from gatehouse.cli.codes import FAILED, PASSED, WAITS, print_json
+from gatehouse.answers import Evidence, Version
+from gatehouse.cli.codes import FAILED, PASSED, print_json
+from gatehouse.cli.gate import exit_code
 from gatehouse.client import Client
 from gatehouse.code import code_digest
 
-KINDS = ("lint", "unit", "integration", "measurement")
+KINDS = ("lint", "unit", "integration", "coverage", "measurement")
 
 
 def add_to(commands: Any) -> None:
     status = commands.add_parser("status", help="where a version is, and why")
     _names_version(status)
     status.set_defaults(command=_status)
-
-    wait = commands.add_parser("wait", help="wait until a version's gates ended")
-    _names_version(wait)
-    wait.add_argument("--timeout", type=float, default=900.0, help="seconds (default: 900)")
-    wait.set_defaults(command=_wait)
 
     register = commands.add_parser("register", help="register a model file as a version")
     register.add_argument("model")
@@ -35,14 +31,16 @@ def add_to(commands: Any) -> None:
     register.add_argument("--service", help="feature service, name@number")
     register.add_argument("--dataset", help="digest of the dataset")
     register.add_argument("--note", help="what is new in this version")
+    register.add_argument("--number", action="store_true", help="print the version's number and nothing else")
     _names_code(register, required=False)
     register.set_defaults(command=_register)
 
     evidence = commands.add_parser("evidence", help="submit a report of CI; exits by the verdict read from it")
     evidence.add_argument("model")
     evidence.add_argument("kind", choices=KINDS)
-    evidence.add_argument("report", type=Path, help="JUnit XML, ruff's JSON, or a measurement as JSON")
-    _names_code(evidence, required=True)
+    evidence.add_argument("report", type=Path, help="JUnit XML, ruff's or coverage's JSON, or a measurement as JSON")
+    evidence.add_argument("--version", type=int, help="of a measurement: the version it was made of")
+    _names_code(evidence, required=False)
     evidence.set_defaults(command=_evidence)
 
 
@@ -59,24 +57,15 @@ def _names_code(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _status(portal: Client, options: argparse.Namespace) -> int:
-    return _tell(portal, portal.standing(options.model, options.version), options)
-
-
-def _wait(portal: Client, options: argparse.Namespace) -> int:
-    return _tell(portal, portal.wait_for_gates(options.model, options.version, timeout=options.timeout), options)
-
-
-def _tell(portal: Client, standing: Standing, options: argparse.Namespace) -> int:
+    standing = portal.standing(options.model, options.version)
     if options.json:
         print_json(standing)
-    else:
-        print(f"{standing.model} v{standing.version}: {standing.stage}\n  {standing.why}")
-        if standing.gates_ended and standing.gates.gate_run is not None:
-            for check in portal.gate_run(standing.model, standing.gates.gate_run).checks:
-                print(f"  {check.verdict:<12} {check.check_id}: {check.message}")
-    if standing.passed:
-        return PASSED
-    return FAILED if standing.gates_ended else WAITS
+        return exit_code(standing)
+    print(f"{standing.model} v{standing.version}: {standing.stage}\n  {standing.why}")
+    if standing.gates_ended and standing.gates.gate_run is not None:
+        for check in portal.gate_run(standing.model, standing.gates.gate_run).checks:
+            print(f"  {check.verdict:<12} {check.check_id}: {check.message}")
+    return exit_code(standing)
 
 
 def _register(portal: Client, options: argparse.Namespace) -> int:
@@ -95,6 +84,8 @@ def _register(portal: Client, options: argparse.Namespace) -> int:
     version: Version = portal.register_version(options.model, options.artifact, **lineage)
     if options.json:
         print_json(version)
+    elif options.number:
+        print(version.number)
     else:
         print(f"{version.model} v{version.number} {version.artifact_digest}")
     return PASSED
@@ -117,15 +108,24 @@ def _lineage(path: Path) -> dict[str, Any]:
 
 def _evidence(portal: Client, options: argparse.Namespace) -> int:
     text = options.report.read_text()
-    report = json.loads(text) if options.kind == "measurement" else text
+    measures = options.kind == "measurement"
+    if measures and options.version is None:
+        raise ValueError("a measurement is about one version: --version N.")
+    if not measures and not _digest(options):
+        raise ValueError(f"a {options.kind} report is about code: --code FOLDER or --code-digest DIGEST.")
     evidence: Evidence = portal.submit_evidence(
-        options.model, options.kind, report, code_digest=_digest(options), commit=options.commit or ""
+        options.model,
+        options.kind,
+        json.loads(text) if measures else text,
+        code_digest=_digest(options),
+        commit=options.commit or "",
+        version=options.version,
     )
     if options.json:
         print_json(evidence)
     else:
         print(f"{evidence.kind}: {evidence.verdict}: {evidence.summary}")
-    return PASSED if evidence.verdict == "passed" else FAILED
+    return PASSED if measures or evidence.verdict == "passed" else FAILED
 
 
 def _digest(options: argparse.Namespace) -> str:

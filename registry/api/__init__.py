@@ -1,0 +1,1 @@
+"""The registry over HTTP, a module per thing that is asked for."""

@@ -1,0 +1,97 @@
+"""Intervals against an independent way to them: a bootstrap over rows, a worked value, a limit."""
+
+import numpy as np
+import pytest
+
+from stats.interval import FloatArray, mean_interval
+from stats.metrics import METRICS, f1
+from stats.metrics.calibration import ece_interval, mean_gap
+from stats.metrics.rows import around, effective
+
+RANDOM = np.random.default_rng(5)
+SCORES = RANDOM.beta(2, 3, 1500)
+Y = (RANDOM.random(1500) < SCORES).astype(float)
+P = np.clip(SCORES + RANDOM.normal(0, 0.15, 1500), 0.01, 0.99)
+SMOOTH = [name for name in METRICS if name not in ("ece", "calibration_gap", "absolute_bias")]
+
+
+def bootstrapped(metric: str, y: FloatArray, p: FloatArray, draws: int = 300) -> tuple[float, float]:
+    random = np.random.default_rng(0)
+    values = []
+    for _ in range(draws):
+        rows = random.integers(0, len(y), len(y))
+        found = METRICS[metric].to_first_order(y[rows], p[rows], threshold=0.4)
+        assert found is not None
+        values.append(found.estimate)
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+@pytest.mark.parametrize("metric", SMOOTH)
+def test_interval__agrees_with_a_bootstrap_over_rows(metric: str) -> None:
+    found = METRICS[metric].value(Y, P, threshold=0.4, confidence=0.95)
+    low, high = bootstrapped(metric, Y, P)
+
+    assert found is not None
+    assert found.high - found.low == pytest.approx(high - low, rel=0.15)
+    assert (found.low + found.high) / 2 == pytest.approx((low + high) / 2, abs=0.2 * (high - low))
+
+
+def test_f1__nothing_found__has_an_interval_all_the_same() -> None:
+    found = f1([1, 1, 1, 0], [0.1, 0.2, 0.1, 0.9])
+
+    assert found is not None
+    assert (found.estimate, found.low) == (0.0, 0.0)
+    assert found.high > 0.4
+
+
+def test_ece_interval__calibrated__begins_at_zero() -> None:
+    found = ece_interval(Y, SCORES)
+
+    assert found is not None
+    assert found.low == 0.0
+    assert found.high < 0.08
+
+
+def test_ece_interval__shifted_by_a_fifth__holds_the_truth() -> None:
+    random = np.random.default_rng(2)
+    p = random.uniform(0.3, 0.9, 8000)
+    found = ece_interval((random.random(8000) < p - 0.2).astype(float), p)
+
+    assert found is not None
+    assert found.low < 0.2 < found.high
+    assert found.high - found.low < 0.05
+
+
+def test_ece_interval__too_few_rows_a_bin__has_no_answer() -> None:
+    assert ece_interval(Y[:149], P[:149]) is None
+
+
+def test_mean_gap__around_zero__is_folded() -> None:
+    found = mean_gap([1.0, -1.0, 1.0, -1.0], [0.0, 0.0, 0.0, 0.0])
+
+    assert found is not None
+    assert (found.estimate, found.low) == (0.0, 0.0)
+    assert found.high > 0
+
+
+def test_mean_gap__clearly_below__is_the_signed_interval_turned_round() -> None:
+    signed = mean_interval(P - 1 - Y, confidence=0.95)
+    found = mean_gap(Y, P - 1)
+
+    assert found is not None
+    assert signed is not None
+    assert (found.low, found.high) == pytest.approx((-signed.high, -signed.low))
+
+
+@pytest.mark.parametrize(("rows", "speaking"), [([1, -1] * 50, 100), ([1, -1, 0, 0, 0], 2), ([0.0] * 9, 0)])
+def test_effective__counts_the_rows_that_pull(rows: list[float], speaking: float) -> None:
+    assert effective(np.array(rows, dtype=float)) == pytest.approx(speaking)
+
+
+def test_around__no_row_speaks__is_as_wide_as_what_may_have_gone_unseen() -> None:
+    few = around(0.0, np.zeros(50), reach=1.0, confidence=0.95)
+    many = around(0.0, np.zeros(5000), reach=1.0, confidence=0.95)
+
+    assert few.high == pytest.approx(0.0713, abs=1e-4)  # Wilson's upper limit of 0 in 50
+    assert many.high < 0.001
