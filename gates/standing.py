@@ -67,7 +67,9 @@ def standing(version: ModelVersion) -> Standing:
         until = f"until {newest.deadline:%Y-%m-%d %H:%M} UTC"
         return Standing(newest.state, f"Waits {until} for evidence: {', '.join(missing) or 'none'}.", newest, missing)
     if newest.state == GateRunState.RUNNING:
-        return Standing(newest.state, f"Is being measured since {newest.state_since:%Y-%m-%d %H:%M} UTC.", newest)
+        done = f"{newest.results.count()} of {len(newest.policy.document['checks'])} checks are done"
+        since = f"{newest.state_since:%Y-%m-%d %H:%M} UTC"
+        return Standing(newest.state, f"Is being measured since {since}: {done}.", newest)
     return Standing(newest.state, newest.state_reason, newest)
 
 

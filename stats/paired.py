@@ -38,7 +38,9 @@ def gain(
     sign = 1.0 if METRICS[metric].greater_is_better else -1.0
     rows = sign * (mine.rows - theirs.rows)
     estimate = sign * (mine.estimate - theirs.estimate)
-    return around(estimate, rows, reach=reach(mine.rows, theirs.rows), confidence=confidence)
+    found = around(estimate, rows, reach=reach(mine.rows, theirs.rows), confidence=confidence)
+    room = max(abs(mine.bias), abs(theirs.bias))  # of the calibration error: what few rows a bin make of nothing
+    return Interval(estimate, found.low - room, found.high + room, len(y), confidence)
 
 
 def _mean(rows: FloatArray, confidence: float) -> Interval:

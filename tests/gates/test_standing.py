@@ -27,6 +27,12 @@ def test_standing__waiting__names_the_missing_evidence() -> None:
     assert "evidence: unit" in found.message
 
 
+def test_standing__running__says_how_far_it_is() -> None:
+    run = rows.running()
+
+    assert standing(run.version).message.endswith("UTC: 0 of 1 checks are done.")
+
+
 def test_standing__failed__gives_the_reason() -> None:
     run = rows.running()
     actions.conclude(run, [rows.judged("auc-floor", "failed")], actor=ROBOT, now=NOON)

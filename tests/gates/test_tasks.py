@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from django.utils import timezone
 from sklearn.linear_model import LogisticRegression
 
 from audit import clock
@@ -24,7 +25,7 @@ from gates.reproduction import reproduce
 from gates.standing import standing
 from jobs.drain import drain
 from jobs.models import Job, JobState
-from jobs.run import enqueue
+from jobs.run import enqueue, ring_due
 from jobs.run import run as work_off
 from registry.actions.conversion import FormPinned, record_conversion
 from registry.conversion import attempt, served_form, settle
@@ -405,6 +406,25 @@ def test_preparation__worker_killed_in_it__the_next_attempt_has_the_same_rows() 
     assert run.state == "passed"
     assert Dataset.objects.filter(purpose="holdout").count() == 1
     assert (run.preparation.inputs_hash, run.preparation.scores_digest) == (lost.inputs_hash, lost.scores_digest)
+
+
+def test_check__worker_killed_in_it__only_that_one_is_done_again() -> None:
+    pipeline = world.build(per_day=100)
+    policy(FLOOR, TRAINED)
+    version = world.version(pipeline)
+    run = actions.open_run(version, actor=ROBOT, reason="", now=world.NOW)
+    work_off(Job.objects.get(key=actions.job_key(run)).pk, renew=False)
+    work_off(Job.objects.get(key=actions.check_key(run, "auc-floor")).pk, renew=False)
+    before = run.results.values("pk", "check_id", "wall_seconds").get()
+    long_ago = timezone.now() - timedelta(hours=1)
+    killed = {"state": JobState.RUNNING, "attempts": 1, "claim": "gone", "rung_at": long_ago, "lease_until": long_ago}
+    Job.objects.filter(key=actions.check_key(run, "training-data")).update(**killed)
+    ring_due()
+
+    assert judge(version).state == "passed"
+    assert run.results.values("pk", "check_id", "wall_seconds").order_by("pk")[0] == before
+    attempts = Job.objects.filter(kind="gates.check").values_list("payload__check", "attempts")
+    assert dict(attempts) == {"auc-floor": 1, "training-data": 2}
 
 
 def test_latency__is_measured_alone_after_all_others() -> None:

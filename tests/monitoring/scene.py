@@ -19,6 +19,7 @@ from audit.models import Event
 from audit.trail import because_of
 from features import actions as features
 from features.models import Dataset, FeatureService
+from gates import actions as gates
 from gates.models import CheckResult, GateRun, GateRunState, Policy
 from jobs.drain import drain
 from jobs.run import enqueue
@@ -29,7 +30,7 @@ from registry.models import Alias, ModelVersion, RegisteredModel, RunState, Trai
 from rollout import prediction_log
 from rollout.models import Endpoint, Rollout, RolloutState, Route
 from tests import builders
-from tests.builders import NOON, ROBOT
+from tests.builders import NOON, ROBOT, policy_in_force
 
 WEEK = timedelta(days=7)
 START = NOON + timedelta(days=1)
@@ -112,11 +113,7 @@ def a_version(
 def policy(registered_model: RegisteredModel) -> Policy:
     """One blocking AUC floor, and the gain over the champion as a report."""
     document = {"checks": [AUC_CHECK, {**GAIN_CHECK, "blocking": False}]}
-    return Policy.objects.get_or_create(
-        registered_model=registered_model,
-        number=1,
-        defaults={"document": document, "content_hash": "0" * 64, "created_at": NOON},
-    )[0]
+    return gates.in_force(registered_model) or policy_in_force(registered_model, document)
 
 
 def a_gate_run(version: ModelVersion) -> GateRun:

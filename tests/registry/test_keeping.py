@@ -149,7 +149,7 @@ def test_remove_files__bytes_that_no_version_took_up__are_nobodys_after_a_day() 
 
 def test_sweep__bytes_whose_upload_ended_before_they_were_recorded__go_after_a_day(data_root: Path) -> None:
     digest = hashlib.sha256(b"half").hexdigest()
-    left = Path(storages["artifacts"].path(artifacts.stored_name(digest)))  # type: ignore[attr-defined]
+    left = Path(storages["artifacts"].path(artifacts.stored_name(digest)))
     left.parent.mkdir(parents=True, exist_ok=True)
     left.write_bytes(b"half")
     worked()

@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from audit import clock
 from features.models import FeatureService
+from gates import actions as gates
 from gates.models import CheckResult, GateRun, GateRunState, Policy
 from jobs.drain import drain
 from jobs.run import enqueue
@@ -30,7 +31,7 @@ from registry.models import LoadClass, ModelVersion, RegisteredModel, TrainingRu
 from rollout import actions, gateway, prediction_log
 from rollout.models import Endpoint, Rollout
 from tests import builders
-from tests.builders import NOON, ROBOT
+from tests.builders import NOON, ROBOT, policy_in_force
 
 ENDPOINT = "delay-warning"
 WINDOW = timedelta(hours=2)
@@ -131,17 +132,15 @@ def a_version(
 
 
 def policy(registered_model: RegisteredModel) -> Policy:
-    """The policy in force; the first call adopts one."""
-    found = Policy.objects.filter(registered_model=registered_model).order_by("-number").first()
-    return found or new_policy(registered_model)
+    """The policy in force; the first call puts one in force."""
+    return gates.in_force(registered_model) or new_policy(registered_model)
 
 
 def new_policy(registered_model: RegisteredModel) -> Policy:
-    number = Policy.objects.filter(registered_model=registered_model).count() + 1
-    document = {"checks": [{"id": "auc-floor", "kind": "metric", "metric": "roc_auc", "at_least": 0.55}]}
-    return Policy.objects.create(
-        registered_model=registered_model, number=number, document=document, content_hash=str(number), created_at=NOON
-    )
+    """Another policy in force than before: its floor counts them."""
+    floor = 0.55 + 0.001 * Policy.objects.filter(registered_model=registered_model).count()
+    document = {"checks": [{"id": "auc-floor", "kind": "metric", "metric": "roc_auc", "at_least": floor}]}
+    return policy_in_force(registered_model, document)
 
 
 def passed_gates(version: ModelVersion, *, auc: float = 0.75) -> GateRun:
