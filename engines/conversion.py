@@ -34,14 +34,16 @@ class Converted:
 
     ``rows`` real rows were asked of both forms, ``errors`` of them were errors in both; ``max_difference`` is the
     largest absolute difference of two scores. ``variations`` are real rows with a value taken away or replaced by one
-    never seen. Where only one form answered, a row counts in ``disagreements`` (of rows or variations). ``worst`` are
-    the rows furthest apart, ``libraries`` the versions that made it.
+    never seen, ``probes`` real rows with a number on a threshold of the model's trees or right beside it. Where only one
+    form answered, a row counts in ``disagreements`` (of rows, variations or probes). ``worst`` are the real rows
+    furthest apart, ``libraries`` the versions that made it.
     """
 
     content: bytes
     rows: int
     errors: int
     variations: int
+    probes: int
     disagreements: int
     max_difference: float
     worst: tuple[Mapping[str, Any], ...]
@@ -88,6 +90,7 @@ def _read(report: Mapping[str, Any], content: bytes, *, asked: int) -> Converted
             rows=int(report["rows"]),
             errors=int(report["errors"]),
             variations=int(report["variations"]),
+            probes=int(report["probes"]),
             disagreements=int(report["disagreements"]),
             max_difference=float(report["max_difference"]),
             worst=tuple(report["worst"]),

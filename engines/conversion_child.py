@@ -2,7 +2,8 @@
 
 It runs in a process that ``scoring_child`` forked: no network, no secrets, limited memory. The rows it gets are real.
 Missing and never-seen values decide most often whether two forms of a model are the same, so real rows are varied
-besides: each column missing in some, each text replaced by one never seen, each number put beyond its range.
+besides: each column missing in some, each text replaced by one never seen, each number put beyond its range. And numbers
+are put onto the thresholds of trees and right beside them (``conversion_probes``), where the least rounding decides.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import pyarrow.compute as pc
 import skl2onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 
-from engines import onnx_model, scoring_wire, skops_model
+from engines import conversion_double, conversion_probes, onnx_model, scoring_wire, skops_model
 from engines.loaded_model import LoadedModel, Scores, said, score_table
 from engines.onnx_model import Metadata
 from engines.skops_types import Unscorable
@@ -76,7 +77,7 @@ def convert(
     first = next(converted, None)
     if first is None:  # before a slow model is asked thousands of rows for nothing
         raise NotConvertible(reasons[0])
-    questions = Questions.about(plain)
+    questions = Questions.about(plain, conversion_probes.probes(estimator, plain))
     expected = questions.put_to(original)
     refused = questions.refused_nulls(expected)
     best: Attempt | None = None
@@ -92,7 +93,7 @@ def convert(
             break
     if best is None:
         raise NotConvertible(reasons[0])
-    return best.report(expected, variations=questions.size - len(table)), best.content
+    return best.report(expected, questions), best.content
 
 
 def _forms(models: Iterable[onnx.ModelProto], refused: frozenset[str], null_texts: Sequence[str]) -> Iterator[bytes]:
@@ -120,7 +121,8 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 @dataclass(frozen=True)
 class Questions:
-    """The real rows and, apart from them, their variations: each column without a value, and with an unseen one.
+    """The real rows and, apart from them, their variations: each column without a value, and with an unseen one; and
+    the rows on the thresholds of trees and beside them.
 
     The null of column *i* stands in the rows ``[i * base, (i + 1) * base)`` of ``nulls``.
     """
@@ -128,23 +130,25 @@ class Questions:
     real: pa.Table
     nulls: pa.Table
     unseen: pa.Table
+    probes: pa.Table
     base: int
 
     @classmethod
-    def about(cls, real: pa.Table) -> Questions:
+    def about(cls, real: pa.Table, probes: pa.Table) -> Questions:
         places = np.unique(np.linspace(0, len(real) - 1, VARIED_ROWS).astype(np.int64))
         few = real.take(places)
         nulls = [_with(few, name, pa.nulls(len(few), real.column(name).type)) for name in real.column_names]
         unseen = [_with(few, name, _never_seen(real.column(name), len(few))) for name in real.column_names]
-        return cls(real, pa.concat_tables(nulls), pa.concat_tables(unseen), len(few))
+        return cls(real, pa.concat_tables(nulls), pa.concat_tables(unseen), probes, len(few))
 
     @property
-    def size(self) -> int:
-        return len(self.real) + len(self.nulls) + len(self.unseen)
+    def variations(self) -> int:
+        return len(self.nulls) + len(self.unseen)
 
     def put_to(self, model: LoadedModel) -> Scores:
-        """A model's scores of the real rows, the nulls and the unseen values; NaN where it refused a row."""
-        return np.concatenate([score_table(model, each)[0] for each in (self.real, self.nulls, self.unseen)])
+        """A model's scores of the real rows, the nulls, the unseen values, the probes; NaN where it refused a row."""
+        asked = (self.real, self.nulls, self.unseen, self.probes)
+        return np.concatenate([score_table(model, each)[0] for each in asked if len(each)])
 
     def refused_nulls(self, scores: Scores) -> frozenset[str]:
         """The columns in which a model takes no null: ONNX, which knows numbers only, would answer regardless."""
@@ -182,12 +186,13 @@ class Way:
     def converted(self, reasons: list[str]) -> Iterator[onnx.ModelProto]:
         """ONNX models, likeliest first; why a way does not go is added to ``reasons``.
 
-        Trees and encoders of ONNX Runtime know single precision only; linear models are nearer in double. An estimator
-        that is no pipeline is converted with one input of all its columns only.
+        In double precision, as scikit-learn computes, a value takes the same branch beside every threshold; not all
+        operators of ONNX Runtime know it, and where one does not, single precision is next. An estimator that is no
+        pipeline is converted with one input of all its columns only.
         """
-        for number, kinds in itertools.product((FloatTensorType, DoubleTensorType), (self._apart, self._together)):
+        for number, kinds in itertools.product((DoubleTensorType, FloatTensorType), (self._apart, self._together)):
             try:
-                model = self._converted(kinds(number))
+                model = self._converted(kinds(number), in_double=number is DoubleTensorType)
             except Exception as error:  # noqa: BLE001  # the converter raises anything for what it does not know
                 reasons.append(said(error))
                 continue
@@ -203,18 +208,24 @@ class Way:
             raise NotConvertible("one input can not hold numbers and text")
         return [(MATRIX, number([None, len(self.columns)]))]
 
-    def _converted(self, kinds: list[tuple[str, Any]]) -> onnx.ModelProto:
+    def _converted(self, kinds: list[tuple[str, Any]], *, in_double: bool) -> onnx.ModelProto:
         is_classifier = hasattr(self.estimator, "classes_")
         options = {"zipmap": False} if is_classifier else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model: onnx.ModelProto = skl2onnx.convert_sklearn(
-                self.estimator, "model", initial_types=kinds, target_opset=OPSETS, options=options
+                self.estimator,
+                "model",
+                initial_types=kinds,
+                target_opset=OPSETS,
+                options=options,
+                custom_conversion_functions=conversion_double.CONVERTERS if in_double else None,
             )
         kept = model.graph.output[1 if is_classifier else 0]  # a classifier's first output is the class
         others = [each for each in model.graph.output if each.name != kept.name]
         for each in others:
             model.graph.output.remove(each)
+        conversion_double.prune(model.graph)
         return model
 
 
@@ -224,7 +235,7 @@ class Way:
 @dataclass(frozen=True)
 class Attempt:
     """One ONNX form, measured. ``scores`` are those of the real rows; ``apart`` their differences, 0 where both forms
-    refused; ``disagreements`` counts rows and variations that only one form answered."""
+    refused; ``disagreements`` counts rows, variations and probes that only one form answered."""
 
     content: bytes
     scores: Scores
@@ -252,13 +263,14 @@ class Attempt:
         """Smaller is nearer to the original."""
         return self.disagreements, self.max_difference
 
-    def report(self, expected: Scores, *, variations: int) -> dict[str, Any]:
+    def report(self, expected: Scores, questions: Questions) -> dict[str, Any]:
         """As ``conversion.Converted`` has it."""
         furthest = np.argsort(-self.apart, kind="stable")[:WORST]
         return {
             "rows": len(self.scores),
             "errors": self.errors,
-            "variations": variations,
+            "variations": questions.variations,
+            "probes": len(questions.probes),
             "disagreements": self.disagreements,
             "max_difference": self.max_difference,
             "worst": [_compared(int(row), expected, self.scores) for row in furthest if self.apart[row] > 0],

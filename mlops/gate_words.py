@@ -202,7 +202,8 @@ def _latency(check: LatencyCheck) -> str:
 def _robustness(check: RobustnessCheck) -> str:
     told = [f"What is served answers as what was trained, within {small(check.parity_tolerance)}"]
     told += ["it answers the same twice"] if check.deterministic else []
-    told += [f"{per_cent(check.missing_values)} of rows are answered with an input missing"]
+    if check.missing_values:
+        told.append(f"{per_cent(check.missing_values)} of rows are answered with an input missing")
     return f"{listed(told)}."
 
 

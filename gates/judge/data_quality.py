@@ -19,6 +19,8 @@ QUANTILES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 """Of each column of numbers; the value of each is the smallest that so large a share lies at or below."""
 SURE = 0.95
 """Of what is served only some entities are looked at: a share is over its limit when this interval is."""
+FEWEST_ENTITIES = 30
+"""What few entities have at one moment they have together (one front over three airports): only a promise judges it."""
 SHOWN_DEFECTS = 8
 SHOWN_COLUMNS = 150
 
@@ -128,7 +130,8 @@ def _served(check: DataQualityCheck, measured: Stored, found: _Found) -> None:
         if check.stale is not None and entry["known"] and entry["promise_seconds"] is not None:
             words = f"older than {_span(entry['promise_seconds'])}"
             found.hold(what, _exactly(entry["stale"] / entry["known"]), check.stale, words, n=entry["known"])
-        _values(check, table, name, trained.get(name), "served now: ", found, n=n)
+        if n >= FEWEST_ENTITIES or name in check.columns:
+            _values(check, table, name, trained.get(name), "served now: ", found, n=n)
 
 
 def _joined(check: DataQualityCheck, measured: Stored, found: _Found) -> None:

@@ -118,7 +118,7 @@ def test_gate_run__failed_then_forged_to_passed__is_refused() -> None:
     run = rows.running()
     actions.conclude(run, [rows.judged("auc-floor", "failed")], actor=ROBOT, now=NOON)
     with refused(match="while its gate run is running"), transaction.atomic():
-        CheckResult.objects.create(gate_run=run, check_id="forged", kind="metric", blocking=True, verdict="passed")
+        CheckResult.objects.create(gate_run=run, check_id="auc-floor", kind="metric", blocking=True, verdict="passed")
 
     with refused(match="every blocking check"), transaction.atomic():
         rows.execute("UPDATE gates_gaterun SET state = 'passed'")
@@ -206,7 +206,7 @@ def test_check_result__of_a_run_that_waits__is_refused_unless_it_is_of_evidence(
     rows.policy(rows.AUC, rows.CI)
     run = rows.running()
     with refused(match="while its gate run is running"), transaction.atomic():
-        CheckResult.objects.create(gate_run=run, check_id="auc", kind="metric", blocking=True, verdict="passed")
+        CheckResult.objects.create(gate_run=run, check_id="auc-floor", kind="metric", blocking=True, verdict="passed")
 
     CheckResult.objects.create(gate_run=run, check_id="ci", kind="ci_evidence", blocking=True, verdict="failed")
 

@@ -261,6 +261,13 @@ def test_data_quality__strange_values_served__fail() -> None:
     assert "served now: wind 100.0 % out of range (allowed -20…60)" in judgement.message
 
 
+def test_data_quality__strange_values_of_few_entities__are_no_sample_and_only_a_promise_judges_them() -> None:
+    few = served(n=3, wind=pa.array([1048.0] * 3))
+    assert judged(rows(), served=few).verdict == "passed"
+    promised = check(columns={"wind": {"maximum": 100.0}})
+    assert "served now: wind" in judged(rows(), promised, served=few).message
+
+
 def test_data_quality__nothing_served__says_so_and_passes() -> None:
     judgement = judged(rows(), check(stale=0.0, served_nulls=0.0))
 
