@@ -11,6 +11,7 @@ hundred draws the share itself wobbles.
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from collections import Counter
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from statistics import NormalDist
 from time import perf_counter
 from typing import Any
 
@@ -59,7 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *_against_the_champion(draws),
         *_rows_asked_for(draws // 10),
         *_other_metrics(draws // 10),
+        *_rare_blunders(draws // 2),
         *_absolute(draws // 4),
+        *_rows_asked_of_a_bar(draws // 5),
+        *_unbalanced(draws // 3),
         *_fairness(draws // 10),
         *_alike_slices(draws // 20),
         *_coverage(draws // 3),
@@ -212,6 +217,91 @@ def _share_of(check: VersusChampionCheck, n: int, draws: int, *, worse: bool, ve
     return _certain(count, draws, cells=8 * len(OTHERS)), 100 * count / draws
 
 
+# ---------------------------------------------------------------------- rare and grave
+
+BLUNDERS = (
+    ("brier", 50, 0.02), ("brier", 100, 0.01), ("brier", 200, 0.01), ("brier", 500, 0.01), ("brier", 1000, 0.005),
+    ("log_loss", 100, 0.05), ("log_loss", 1000, 0.02), ("mae", 100, 0.01), ("mae", 500, 0.01),
+    ("calibration_gap", 200, 0.01), ("roc_auc", 500, 0.01), ("roc_auc", 2000, 0.01), ("average_precision", 1000, 0.01),
+)  # fmt: skip
+"""Metric, rows, margin. Every tenth row is positive where it is a ranking, every second one elsewhere."""
+
+
+def _rare_blunders(draws: int) -> Iterator[Figure | Rate]:
+    """The candidate is surely wrong on so few rows that often none of them is seen, and the champion's equal on all
+    others but for a tiny noise: it loses two margins. And rankings of a handful of positives.
+    """
+    print("worse by two margins through a few grave errors: passed")
+    unsure: list[float] = []
+    cells = len(BLUNDERS) + 4
+    for metric, n, margin in BLUNDERS:
+        random = np.random.default_rng(n)
+        share = _share_of_blunders(metric, margin)
+        check = VersusChampionCheck(id="versus", metric=metric, not_worse_by=margin, minimum_rows=1)
+        passed = sum(_verdict_of(check, *_blunders(metric, n, share, random)) == "passed" for _ in range(draws))
+        _row(metric, f"n = {n:,}", f"margin {margin:g}", f"{100 * passed / draws:.2f} %")
+        unsure.append(_certain(passed, draws, cells=cells))
+    for positives in (3, 5, 10, 50):
+        random = np.random.default_rng(positives)
+        check = VersusChampionCheck(id="versus", metric="roc_auc", not_worse_by=0.01, minimum_rows=1)
+        passed = sum(_verdict_of(check, *_ranked(2000, positives, random)) == "passed" for _ in range(draws))
+        _row("roc_auc", "n = 2,000", f"{positives} positives", f"{100 * passed / draws:.2f} %")
+        unsure.append(_certain(passed, draws, cells=cells))
+    yield Figure("rare_blunders_passed_certainly", max(unsure), "%", at_most=1.0)
+
+
+def _verdict_of(check: VersusChampionCheck, y: FloatArray, p: FloatArray, champion: FloatArray) -> VerdictName:
+    return judge_versus.judge(check, measure_versus.measure(check, holdout(y, p, champion))).verdict
+
+
+def _blunders(
+    metric: str, n: int, share: float, random: np.random.Generator
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    y = (random.random(n) < _positives_of(metric)).astype(np.float64)
+    champion, p = (np.clip(np.where(y == 1, 0.99, 0.01) + random.normal(0, 0.001, n), 0, 1) for _ in range(2))
+    # all of one class, or the errors would hide each other in the mean
+    wrong = (y == 1) & (random.random(n) < share / _positives_of(metric))
+    p[wrong] = 1 - p[wrong]
+    return y, p, champion
+
+
+def _positives_of(metric: str) -> float:
+    return 0.1 if metric in ("roc_auc", "average_precision") else 0.5
+
+
+@cache
+def _share_of_blunders(metric: str, margin: float) -> float:
+    """Of all rows, so that the metric is truly worse by two margins: found by halving on many rows."""
+    low, high = 0.0, 0.5 * _positives_of(metric)
+    for _ in range(14):
+        share = (low + high) / 2
+        y, p, champion = _blunders(metric, 200_000, share, np.random.default_rng(0))
+        mine, theirs = (METRICS[metric].to_first_order(y, each, threshold=0.5) for each in (p, champion))
+        assert mine is not None
+        assert theirs is not None
+        low, high = (low, share) if abs(mine.estimate - theirs.estimate) > 2 * margin else (share, high)
+    return high
+
+
+def _ranked(n: int, positives: int, random: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Normal scores of AUC 0.83 and 0.85 that are nearly the same noise (correlation 0.9)."""
+    y = (np.arange(n) < positives).astype(np.float64)
+    noise = random.normal(size=n)
+    other = 0.9 * noise + math.sqrt(1 - 0.9**2) * random.normal(size=n)
+    candidate, champion = (_expit(_apart(auc) * y + each) for auc, each in ((0.83, other), (0.85, noise)))
+    return y, candidate, champion
+
+
+def _apart(auc: float) -> float:
+    """How far two normal distributions lie apart that are told apart with this AUC."""
+    return NormalDist().inv_cdf(auc) * math.sqrt(2)
+
+
+def _expit(logit: FloatArray) -> FloatArray:
+    chance: FloatArray = 1 / (1 + np.exp(-logit))
+    return chance
+
+
 # ---------------------------------------------------------------------- an absolute bar
 
 
@@ -235,6 +325,78 @@ def _floor(n: int, right: int, use: Any) -> VerdictName:
     check = MetricCheck(id="floor", metric="accuracy", at_least=0.84, use=use, confidence=0.9)
     frozen = holdout(np.ones(n), np.where(np.arange(n) < right, 0.9, 0.1))
     return judge_metric.judge(check, measure_metric.measure(check, frozen)).verdict
+
+
+def _rows_asked_of_a_bar(draws: int) -> Iterator[Figure | Rate]:
+    """4,000 rows, 5 % positive, and a bar four points below: so many rows are taken as the sentence asks for."""
+    print("a share that is undecided on 4,000 rows, on as many as it asks for: passed")
+    shares: list[float] = []
+    for metric in ("recall", "precision", "f1", "specificity"):
+        scene = METRICS[metric].value(*_acted_on(400_000, np.random.default_rng(0)), threshold=0.5, confidence=0.95)
+        assert scene is not None
+        bar = scene.estimate - (0.004 if metric == "specificity" else 0.04)
+        check = MetricCheck(id="bar", metric=metric, at_least=round(bar, 4), use="lower_bound")
+        exact = _acted_on(4000, None)
+        message = judge_metric.judge(check, measure_metric.measure(check, holdout(*exact))).message
+        more = re.search(r"about ([\d,]+) more rows", message)
+        assert more is not None, message
+        n = 4000 + int(more[1].replace(",", ""))
+        random = np.random.default_rng(1)
+        passed = sum(
+            judge_metric.judge(check, measure_metric.measure(check, holdout(*_acted_on(n, random)))).verdict == "passed"
+            for _ in range(draws)
+        )
+        _row(metric, f"{n:,} rows", f"{100 * passed / draws:.1f} %")
+        shares.append(100 * passed / draws)
+    yield Rate("share_passes_at_rows_asked_for_worst", min(shares), "%", at_least=85)
+
+
+def _acted_on(n: int, random: np.random.Generator | None) -> tuple[FloatArray, FloatArray]:
+    """5 % positive, 74 % of them found, 2 % of the others falsely alarmed: drawn, or as nearly so as n rows allow."""
+    if random is None:
+        positives, found, alarmed = round(0.05 * n), round(0.05 * 0.74 * n), round(0.95 * 0.02 * n)
+        y = (np.arange(n) < positives).astype(np.float64)
+        acted = (np.arange(n) < found) | (np.arange(n) >= n - alarmed)
+    else:
+        y = (random.random(n) < 0.05).astype(np.float64)
+        acted = random.random(n) < np.where(y == 1, 0.74, 0.02)
+    return y, np.where(acted, 0.9, 0.1)
+
+
+def _unbalanced(draws: int) -> Iterator[Figure | Rate]:
+    """Rankings exactly at the bar with a few positives among 1,000 rows; models that always deny what comes once in a
+    thousand or three hundred rows, whose bar is half of what they truly lose.
+    """
+    print("short of an absolute bar in unbalanced holdouts, by the bound of 95 %: passed")
+    unsure: list[float] = []
+    counts, rates, losses = (2, 5, 10, 30, 100), (0.001, 0.003), ("brier", "log_loss", "ece", "calibration_gap")
+    cells = 2 * len(counts) + len(rates) * len(losses)
+    for auc in (0.8, 0.9):
+        for positives in counts:
+            random = np.random.default_rng(positives)
+            check = MetricCheck(id="bar", metric="roc_auc", at_least=auc, use="lower_bound", minimum_rows=1)
+            y = (np.arange(1000) < positives).astype(np.float64)
+            passed = sum(
+                _bar_of(check, y, _expit(_apart(auc) * y + random.normal(size=1000))) == "passed" for _ in range(draws)
+            )
+            _row(f"roc_auc {auc}", f"{positives} of 1,000", f"{100 * passed / draws:.2f} %")
+            unsure.append(_certain(passed, draws, cells=cells))
+    for rate in rates:
+        for metric in losses:
+            random = np.random.default_rng(7)
+            bar = 0.5 * rate * (-math.log(1e-6) if metric == "log_loss" else 1.0)
+            loss = MetricCheck(id="bar", metric=metric, at_most=bar, use="upper_bound", minimum_rows=1)
+            passed = sum(
+                _bar_of(loss, (random.random(2000) < rate).astype(np.float64), np.full(2000, 1e-6)) == "passed"
+                for _ in range(draws)
+            )
+            _row(metric, f"{rate:.1%} of 2,000", f"{100 * passed / draws:.2f} %")
+            unsure.append(_certain(passed, draws, cells=cells))
+    yield Figure("unbalanced_passed_certainly", max(unsure), "%", at_most=2.5)
+
+
+def _bar_of(check: MetricCheck, y: FloatArray, p: FloatArray) -> VerdictName:
+    return judge_metric.judge(check, measure_metric.measure(check, holdout(y, p))).verdict
 
 
 # ---------------------------------------------------------------------- fairness

@@ -34,8 +34,8 @@ class Converted:
 
     ``rows`` real rows were asked of both forms, ``errors`` of them were errors in both; ``max_difference`` is the
     largest absolute difference of two scores. ``variations`` are real rows with a value taken away or replaced by one
-    never seen, ``probes`` real rows with a number on a threshold of the model's trees or right beside it. Where only one
-    form answered, a row counts in ``disagreements`` (of rows, variations or probes). ``worst`` are the real rows
+    never seen, ``probes`` real rows with a number on a threshold of the model's trees or right beside it. Where only
+    one form answered, a row counts in ``disagreements`` (of rows, variations or probes). ``worst`` are the real rows
     furthest apart, ``libraries`` the versions that made it.
     """
 

@@ -2,8 +2,8 @@
 
 It runs in a process that ``scoring_child`` forked: no network, no secrets, limited memory. The rows it gets are real.
 Missing and never-seen values decide most often whether two forms of a model are the same, so real rows are varied
-besides: each column missing in some, each text replaced by one never seen, each number put beyond its range. And numbers
-are put onto the thresholds of trees and right beside them (``conversion_probes``), where the least rounding decides.
+besides: each column missing in some, each text replaced by one never seen, each number put beyond its range. And
+numbers are put onto the thresholds of trees and right beside them (``conversion_probes``): the least rounding decides.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ raise NotImplementedError for what they do not know; single precision is tried t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -243,17 +243,14 @@ def _classes(scope: Any, operator: Any, container: Any) -> str:
     return name
 
 
-def _sum(scope: Any, container: Any, given: str, trees: Iterable[Tree], base: float) -> str:
-    """The sum of the trees' answers and ``base``. A regressor's node for classifiers too: theirs answers in float32."""
-    return _node(
-        scope,
-        container,
-        "TreeEnsembleRegressor",
-        [given],
-        op_domain=ML_DOMAIN,
-        op_version=ML_VERSION,
-        **_attributes(tuple(trees), base),
-    )
+def _sum(scope: Any, container: Any, given: str, trees: Sequence[Tree], base: float) -> str:
+    """The sum of the trees' answers and ``base``. ONNX compares and adds in double, then answers in single precision.
+
+    A regressor's node for classifiers too: of theirs the transformation to a probability would be in single precision.
+    """
+    kind, attributes = "TreeEnsembleRegressor", _attributes(trees, base)
+    single = _node(scope, container, kind, [given], op_domain=ML_DOMAIN, op_version=ML_VERSION, **attributes)
+    return _node(scope, container, "Cast", [single], to=TensorProto.DOUBLE)
 
 
 def _attributes(trees: Sequence[Tree], base: float) -> dict[str, Any]:
@@ -295,14 +292,16 @@ def _tensor(values: Any) -> onnx.TensorProto:
 
 
 def prune(graph: onnx.GraphProto) -> None:
-    """Take away the nodes whose outputs nobody reads: ONNX Runtime would run them for every row."""
-    while True:
+    """Take away the nodes and values that nobody reads: ONNX Runtime would run such nodes for every row."""
+    unread: list[onnx.NodeProto] | None = None
+    read: set[str] = set()
+    while unread is None or unread:
         read = {name for node in graph.node for name in _reads(node)} | {each.name for each in graph.output}
         unread = [node for node in graph.node if read.isdisjoint(node.output)]
-        if not unread:
-            return
         for node in unread:
             graph.node.remove(node)
+    for value in [each for each in graph.initializer if each.name not in read]:
+        graph.initializer.remove(value)
 
 
 def _reads(node: onnx.NodeProto) -> Iterator[str]:

@@ -74,7 +74,8 @@ def thresholds(estimator: Any) -> Iterator[tuple[int, float, int]]:
 
 def _members(estimator: Any) -> Iterator[Any]:
     """The fitted estimators in an estimator that are given the same rows as itself."""
-    yield from np.ravel(np.asarray(getattr(estimator, "estimators_", []), dtype=object))
+    members = getattr(estimator, "estimators_", ())
+    yield from members.ravel() if isinstance(members, np.ndarray) else members
     for calibrated in getattr(estimator, "calibrated_classifiers_", ()):
         yield calibrated.estimator
 

@@ -28,6 +28,7 @@ SECOND_PERSON = """
         JOIN registry_registeredmodel m ON m.id = p.registered_model_id
         JOIN auth_user_groups ug ON ug.user_id = NEW.decided_by_id
             AND ug.group_id = CASE NEW.duty WHEN 'product' THEN m.product_id WHEN 'platform' THEN m.platform_id END
+            AND ug.group_id <> m.data_science_id
         WHERE p.id = NEW.policy_id AND p.created_by_id IS NOT NULL AND p.created_by_id <> NEW.decided_by_id
           AND NOT EXISTS (
               SELECT 1 FROM gates_policy q JOIN gates_policydecision d ON d.policy_id = q.id AND d.outcome = 'confirmed'
@@ -190,7 +191,7 @@ GUARDS = (
         "guard_gates_policydecision_second_person",
         "gates_policydecision",
         "INSERT",
-        "a policy takes force when a second person, of another duty, confirms it",
+        "a policy takes force when a second person, of another duty and group, confirms it",
         SECOND_PERSON,
     ),
 )

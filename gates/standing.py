@@ -7,8 +7,9 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from gates.actions import check_key, in_force, job_key, missing_evidence
-from gates.models import ENDED, GateRun, GateRunState
+from audit.errors import Conflict
+from gates.actions import check_key, document_of, in_force, job_key, missing_evidence
+from gates.models import ENDED, GateRun, GateRunState, Policy
 from jobs.models import Job, JobState
 from registry.models import ModelVersion
 
@@ -54,7 +55,7 @@ def standing(version: ModelVersion) -> Standing:
             return Standing(
                 UNJUDGED, f"{version.registered_model} has no policy in force: propose one to have its versions judged."
             )
-        return Standing(UNJUDGED, "It has not been judged yet.")
+        return Standing(UNJUDGED, _why_unjudged(policy))
     passed = runs.filter(state=GateRunState.PASSED, policy=policy).first()
     if passed is not None:
         return Standing(GateRunState.PASSED, passed.state_reason, passed)
@@ -71,6 +72,14 @@ def standing(version: ModelVersion) -> Standing:
         since = f"{newest.state_since:%Y-%m-%d %H:%M} UTC"
         return Standing(newest.state, f"Is being measured since {since}: {done}.", newest)
     return Standing(newest.state, newest.state_reason, newest)
+
+
+def _why_unjudged(policy: Policy) -> str:
+    try:
+        document_of(policy)
+    except Conflict as unreadable:
+        return f"It can not be judged: {unreadable}. Propose another policy."
+    return "It has not been judged yet."
 
 
 # ---------------------------------------------------------------------- how far a run is

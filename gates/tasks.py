@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from django.db.models import Max
@@ -31,11 +32,12 @@ from gates.actions import (
     record_preparation,
     record_result,
 )
+from gates.apart import apart, see_to
 from gates.evaluation import Evaluated, evaluate
 from gates.judge import could_not
 from gates.kinds import KINDS
 from gates.models import GateRun, GateRunState, Policy, Preparation
-from gates.policy import AnyCheck, PolicyDocument, PolicyError, parse
+from gates.policy import AnyCheck, PolicyDocument, parse
 from gates.preparation import frozen_of, prepare
 from gates.standing import jobs_of
 from jobs.models import Job, JobState
@@ -128,7 +130,7 @@ def _seconds_since_begun(run: GateRun) -> float | None:
 
 @handler("gates.reconcile")
 def reconcile(work: Work) -> None:
-    """Recompute from stored state what the gates have to do."""
+    """Recompute from stored state what the gates have to do: of each run apart, so that none holds up another."""
     now = clock.now()
     _open_forgotten(now)
     _end_or_begin_waiting(now)
@@ -141,35 +143,48 @@ def _open_forgotten(now: datetime) -> None:
     newest = ModelVersion.objects.filter(registered_model__in=with_policy).values("registered_model")
     ids = [row["newest"] for row in newest.annotate(newest=Max("pk")).values("newest")]
     for version in ModelVersion.objects.filter(pk__in=ids, gate_runs__isnull=True).select_related("registered_model"):
-        open_run(version, actor=GATES, reason=f"{version} had not been judged.", now=now)
+        with apart(version):  # ``gates.standing`` tells whose policy can not be read
+            open_run(version, actor=GATES, reason=f"{version} had not been judged.", now=now)
 
 
 def _end_or_begin_waiting(now: datetime) -> None:
     waiting = GateRun.objects.filter(state=GateRunState.OPEN)
     for run in waiting.select_related("version", "policy", "registered_model"):
-        try:
-            if not begin_if_complete(run, actor=GATES, now=now) and run.deadline <= now:
-                conclude_without_evidence(run, actor=GATES, now=now)
-        except PolicyError as problem:  # of an older release: it must not hold up all other runs
-            give_up(run, actor=GATES, reason=f"{run.policy} can not be read any more: {problem}", now=now)
+        see_to(run, partial(_end_or_begin, run, now), now=now)
+
+
+def _end_or_begin(run: GateRun, now: datetime) -> None:
+    if not begin_if_complete(run, actor=GATES, now=now) and run.deadline <= now:
+        conclude_without_evidence(run, actor=GATES, now=now)
 
 
 def _recover_running(now: datetime) -> None:
     related = ("version__registered_model", "registered_model", "policy")
     for run in GateRun.objects.filter(state=GateRunState.RUNNING).select_related(*related):
-        try:
-            _recover(run, now)
-        except PolicyError as problem:
-            give_up(run, actor=GATES, reason=f"{run.policy} can not be read any more: {problem}", now=now)
+        see_to(run, partial(_recover, run, now), now=now)
 
 
 def _recover(run: GateRun, now: datetime) -> None:
-    """A run with a job that gave up ends as an error; where a job is gone it is asked for again."""
-    dead = jobs_of(run).filter(state=JobState.DEAD).order_by("id").first()
-    if dead is not None:
-        said = dead.error.strip().splitlines()[-1:] or ["no reason was left"]
-        give_up(run, actor=GATES, reason=f"It could not be measured: {said[0]}", now=now)
-    elif not Preparation.objects.filter(gate_run=run).exists():
-        enqueue(PREPARE, key=job_key(run), payload={"gate_run": run.pk})
-    elif not _ask_for_checks(run, parse(run.policy.document)):
+    """Where a job is gone it is asked for again. A preparation that gave up ends the run; a check that did is an error
+    of that check alone."""
+    dead = {job.key: _last_words(job) for job in jobs_of(run).filter(state=JobState.DEAD)}
+    if not Preparation.objects.filter(gate_run=run).exists():
+        if job_key(run) in dead:
+            give_up(run, actor=GATES, reason=f"It could not be measured: {dead[job_key(run)]}", now=now)
+        else:
+            enqueue(PREPARE, key=job_key(run), payload={"gate_run": run.pk})
+        return
+    document = parse(run.policy.document)
+    for check in document.checks:
+        said = dead.get(check_key(run, check.id))
+        if said is not None:
+            lost = could_not(check, f"It could not be measured: {said}")
+            record_result(run, lost, measured={}, wall_seconds=0.0)  # unless it has its result
+    if not _ask_for_checks(run, document):
         conclude(run, wall_seconds=_seconds_since_begun(run), actor=GATES, now=now)
+
+
+def _last_words(job: Job) -> str:
+    """The last line of what a job died of."""
+    said = job.error.strip().splitlines()[-1:] or ["no reason was left"]
+    return said[0]

@@ -129,6 +129,7 @@ def _converted(version: ModelVersion, tolerance: float) -> Tried:
         detail={
             "errors": made.errors,
             "variations": made.variations,
+            "probes": made.probes,
             "disagreements": made.disagreements,
             "worst": [{**each, "row": int(places[each["row"]])} for each in made.worst],
             "libraries": dict(made.libraries),
@@ -148,14 +149,12 @@ def _not_used(outcome: ConversionOutcome, reason: str) -> Tried:
 
 
 def _said(made: converting.Converted, tolerance: float, *, used: bool) -> str:
-    apart = f"at most {made.max_difference:.2g} apart on {made.rows:,} real rows and {made.variations} variations"
+    asked = f"{made.rows:,} real rows, {made.variations} variations and {made.probes:,} rows on and beside thresholds"
+    apart = f"at most {made.max_difference:.2g} apart on {asked}"
     if used:
         return f"Served as ONNX: the scores are {apart}, within {tolerance:g}."
     if made.disagreements:
-        return (
-            f"Not used: of {made.rows:,} real rows and {made.variations} variations, {made.disagreements} were "
-            f"answered by one form only."
-        )
+        return f"Not used: of {asked}, {made.disagreements} were answered by one form only."
     if made.rows == made.errors:
         return f"Not used: neither form could score any of the {made.rows:,} real rows."
     return f"Not used: the scores are {apart}, beyond {tolerance:g}."

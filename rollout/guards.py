@@ -37,7 +37,14 @@ _ROUTED = f"""
     ))
 """
 _CHAMPION = f"NEW.name <> 'champion' OR {_promoted('NEW.version_id', 'NEW.registered_model_id')}"
-_NO_TRAFFIC = "a version that has not passed every gate of the policy in force can not enter a rollout"
+# into shadow and canary from anywhere, also out of a pause; a canary that began lawfully goes on, and may be promoted
+_ENTERED = f"""
+    NEW.state = OLD.state OR NEW.state IN ('pending', 'aborted')
+    OR (OLD.state <> 'pending' AND NEW.state IN ('paused', 'rolled_back'))
+    OR (OLD.state = 'canary' AND NEW.state = 'promoted')
+    OR ({PASSED_GATES_IN_FORCE})
+"""
+_NO_TRAFFIC = "a version that has not passed every gate of the policy in force can not enter a rollout, its shadow or its canary"
 _NO_ROUTE = "the route serves only promoted champions and the candidate of an active rollout"
 _NO_CHAMPION = "only a promoted version of the model can be champion"
 
@@ -54,7 +61,7 @@ GUARDS = (
         "rollout_rollout",
         "UPDATE",
         _NO_TRAFFIC,
-        f"OLD.state <> 'pending' OR NEW.state IN ('pending', 'aborted') OR {PASSED_GATES_IN_FORCE}",
+        _ENTERED,
     ),
     Guard(
         "guard_rollout_rollout_onwards",

@@ -16,14 +16,15 @@ ROLLOUTS = Service("rollouts")
 def propose_rollouts(event: Event) -> None:
     """A version passed its gates: put it before its model's endpoints.
 
-    Not when a retraining holds it back to compare it with its other candidates (it proposes the best one itself), and
-    not what can not be scored here. A pass that a newer policy has voided meanwhile proposes nothing.
+    Not when a retraining holds it back to compare it with its other candidates (it proposes the best one itself; when a
+    new policy ended that rollout it is proposed again), and not what can not be scored here. A pass that a newer policy has voided meanwhile proposes nothing.
     """
     gate_run = GateRun.objects.select_related("version__training_run", "version__registered_model").get(
         pk=event.subject_id
     )
     version = gate_run.version
-    if (version.training_run and version.training_run.held) or not version.is_scorable:
+    held = version.training_run is not None and version.training_run.held and not version.rollouts.exists()
+    if held or not version.is_scorable:
         return
     reason = f"{gate_run.version} passed its gates."
     try:

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from stats.interval import FloatArray, Interval
 from stats.metrics import METRICS
 from stats.metrics.calibration import mean_gap_gain
-from stats.metrics.errors import mean_rows
-from stats.metrics.rows import around, reach
+from stats.metrics.rows import around, span
 from stats.proportions import paired_difference
 
 OF_OUTCOME = {"recall": 1.0, "specificity": 0.0}
@@ -23,14 +22,15 @@ def gain(
     * shares of rows of one kind (accuracy, recall, specificity): the paired score interval of Tango (1998);
     * sizes of a mean distance (calibration gap, bias): from the rows' differences, folded at zero;
     * everything else: the difference of the two versions' influences row by row, which for the AUC is DeLong's test
-      (DeLong et al. 1988), with Student's t for as many rows as speak.
+      (DeLong et al. 1988), with Student's t for as many rows as speak and room for rows that none at hand is like.
 
     ``n`` of the interval is the number of rows. None where the metric has no value for either version.
     """
     if metric in ("accuracy", *OF_OUTCOME):
         return _share_gain(metric, y, candidate >= threshold, champion >= threshold, confidence)
     if METRICS[metric].is_folded:
-        return mean_gap_gain(y, candidate, champion, lambda rows: _mean(rows, confidence))
+        widest = span(y, candidate, champion)
+        return mean_gap_gain(y, candidate, champion, lambda rows: _mean(rows, widest, confidence))
     mine = METRICS[metric].to_first_order(y, candidate, threshold=threshold)
     theirs = METRICS[metric].to_first_order(y, champion, threshold=threshold)
     if mine is None or theirs is None:
@@ -38,15 +38,14 @@ def gain(
     sign = 1.0 if METRICS[metric].greater_is_better else -1.0
     rows = sign * (mine.rows - theirs.rows)
     estimate = sign * (mine.estimate - theirs.estimate)
-    found = around(estimate, rows, reach=reach(mine.rows, theirs.rows), confidence=confidence)
+    found = around(estimate, rows, reach=max(mine.reach, theirs.reach), confidence=confidence)
     room = max(abs(mine.bias), abs(theirs.bias))  # of the calibration error: what few rows a bin make of nothing
     return Interval(estimate, found.low - room, found.high + room, len(y), confidence)
 
 
-def _mean(rows: FloatArray, confidence: float) -> Interval:
-    linear = mean_rows(rows)
-    assert linear is not None  # the caller has at least two rows
-    return around(linear.estimate, linear.rows, reach=reach(rows), confidence=confidence)
+def _mean(rows: FloatArray, reach: float, confidence: float) -> Interval:
+    mean = float(rows.mean())
+    return around(mean, rows - mean, reach=reach, confidence=confidence)
 
 
 def _share_gain(

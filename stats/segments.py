@@ -31,8 +31,8 @@ def worst_segments(
 ) -> tuple[Segment, ...]:
     """Leaves of a regression tree over ``features``, largest mean of ``target`` first.
 
-    Numbers are split by value, text and categories by level (one-hot); missing numbers go where scikit-learn's tree
-    finds them better placed. Empty when there are fewer than twice ``minimum_rows`` rows. A description, not a test.
+    Numbers are split by value, text and categories by level (one-hot); missing and infinite numbers go where
+    scikit-learn's tree finds them better placed. Empty when there are fewer than twice ``minimum_rows`` rows. A description, not a test.
     """
     from sklearn.tree import DecisionTreeRegressor
 
@@ -89,8 +89,9 @@ def _numeric(features: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     text = [name for name in features.columns if not pd.api.types.is_numeric_dtype(features[name])]
-    encoded = pd.get_dummies(features, columns=text, prefix_sep=" = ", dtype=float)
-    return encoded.astype(np.float64)
+    encoded = pd.get_dummies(features, columns=text, prefix_sep=" = ", dtype=float).astype(np.float64)
+    # the tree places missing numbers; at infinite ones it raises
+    return encoded.where(np.isfinite(encoded), np.nan)
 
 
 def _conditions(tree: Any, names: list[str]) -> dict[int, str]:

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from audit.errors import Conflict, InvalidInput, NotPermitted
 from audit.trail import Actor, Service, person_id, record
-from gates.actions.runs import in_force, open_run
+from gates.actions.runs import document_of, in_force, open_run
 from gates.models import ENDED, GateRun, GateRunState, Policy, PolicyDecision, PolicyOutcome
 from gates.policy import PolicyDocument, PolicyError, parse, templates
 from gates.policy.difference import Change, compare, loosened
@@ -21,7 +21,7 @@ from registry.models import Duty, RegisteredModel
 
 GATES = Service("gates")
 SECOND = (Duty.PRODUCT, Duty.PLATFORM)
-"""The duties of which the second person has one."""
+"""The duties of which the second person has one: of a group that is not the model's data science group as well."""
 LONGEST_NOTE = 2000
 Standing = Literal["in force", "waiting", "outdated", "replaced", "declined", "withdrawn"]
 
@@ -76,7 +76,8 @@ def propose_policy(
 
 
 def confirm_policy(policy: Policy, *, reason: str, actor: User, now: datetime) -> PolicyDecision:
-    """Put a proposed policy in force, as the second person: of another duty than data science, and not who proposed it.
+    """Put a proposed policy in force, as the second person: not who proposed it, with the product or platform duty, of
+    another group than the model's data science group.
 
     Passed runs of rollouts that have not started are void from now on; runs that still wait for evidence end, and their
     versions are judged under the new policy. Raises NotPermitted, and Conflict when it was decided already, a newer
@@ -119,7 +120,7 @@ def may_second(policy: Policy, user: AbstractBaseUser) -> bool:
     return (
         policy.created_by_id is not None
         and user.pk != policy.created_by_id
-        and has_duty(user, policy.registered_model, *SECOND)
+        and _second_duty(policy.registered_model, user) is not None
     )
 
 
@@ -146,14 +147,6 @@ def changes_since(before: Policy | None, after: PolicyDocument) -> tuple[Change,
     except PolicyError:
         unreadable = f"{before}, in a form that is no longer read"
         return (Change("", "document", unreadable, "this document", "looser"), *compare(None, after))
-
-
-def document_of(policy: Policy) -> PolicyDocument:
-    """What a stored policy asks. Raises Conflict where an older Gatehouse wrote it in a form that is no longer read."""
-    try:
-        return parse(policy.document)
-    except PolicyError as problem:
-        raise Conflict(f"{policy} has a form that is no longer read: {problem}") from problem
 
 
 def policy_text(policy: Policy) -> str:
@@ -212,11 +205,21 @@ def _second_person(policy: Policy, actor: User) -> Duty:
         raise NotPermitted("A policy is proposed and decided on by people.")
     if policy.created_by_id is None or actor.pk == policy.created_by_id:
         raise NotPermitted(f"{policy} takes a second person: who proposed it can not decide on it.")
-    for duty in SECOND:
-        if has_duty(actor, of, duty):
-            return duty
-    could = " or ".join(f"{duty.label} ({of.owner(duty)})" for duty in SECOND)
-    raise NotPermitted(f"{actor.get_username()} may not decide on {policy}. Who may: {could}.")
+    duty = _second_duty(of, actor)
+    if duty is not None:
+        return duty
+    could = " or ".join(f"{each.label} ({of.owner(each)})" for each in _second_duties(of))
+    nobody = f"nobody, for {of.data_science} has all its duties; hand product or platform to another group"
+    raise NotPermitted(f"{actor.get_username()} may not decide on {policy}. Who may: {could or nobody}.")
+
+
+def _second_duties(registered_model: RegisteredModel) -> list[Duty]:
+    """The deciding duties that another group has than the one that proposes."""
+    return [duty for duty in SECOND if registered_model.owner(duty) != registered_model.data_science]
+
+
+def _second_duty(registered_model: RegisteredModel, user: AbstractBaseUser) -> Duty | None:
+    return next((duty for duty in _second_duties(registered_model) if has_duty(user, registered_model, duty)), None)
 
 
 def _decide(
@@ -269,9 +272,11 @@ def _chosen(
 def _judge_waiting_anew(policy: Policy, *, now: datetime) -> None:
     """Runs that wait for evidence under an older policy could only pass in vain.
 
-    By Gatehouse itself, as a consequence: the second person need not have the duty to open a run.
+    By Gatehouse itself, as a consequence: the second person need not have the duty to open a run. The runs are locked,
+    so that one that begins at this moment either began before, and is judged anew when it is concluded, or not at all.
     """
-    waiting = GateRun.objects.filter(registered_model=policy.registered_model, state=GateRunState.OPEN)
-    for run in waiting.exclude(policy=policy).select_related("version__registered_model"):
+    waiting = GateRun.objects.select_for_update(of=("self",)).filter(state=GateRunState.OPEN)
+    of_model = waiting.filter(registered_model=policy.registered_model).exclude(policy=policy)
+    for run in of_model.select_related("version__registered_model").order_by("pk"):
         run.move(GateRunState.INCONCLUSIVE, actor=GATES, reason=f"{policy} is in force now; judged again under it.")
         open_run(run.version, actor=GATES, reason=f"{policy} is in force now.", now=now)

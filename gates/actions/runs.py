@@ -5,6 +5,7 @@ Passing is nobody's decision: ``conclude`` reads what was measured, and the data
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
@@ -17,13 +18,15 @@ from audit.trail import Actor, record
 from gates import judge, reported
 from gates.actions.evidence import missing_evidence
 from gates.models import ENDED, CheckResult, GateRun, GateRunState, Policy, Preparation
-from gates.policy import parse
+from gates.policy import PolicyDocument, PolicyError, parse
 from gates.preparation import Prepared
 from jobs.run import enqueue
 from registry.conversion import served_form
 from registry.duties import require
 from registry.facts import version_facts
 from registry.models import Duty, ModelVersion, RegisteredModel
+
+log = logging.getLogger(__name__)
 
 PREPARE = "gates.prepare"
 CHECK = "gates.check"
@@ -35,8 +38,19 @@ def in_force(registered_model: RegisteredModel) -> Policy | None:
     return policy
 
 
+def document_of(policy: Policy) -> PolicyDocument:
+    """What a stored policy asks. Raises Conflict where an older Gatehouse wrote it in a form that is no longer read."""
+    try:
+        return parse(policy.document)
+    except PolicyError as problem:
+        raise Conflict(f"{policy} has a form that is no longer read: {problem}") from problem
+
+
 def open_run(version: ModelVersion, *, actor: Actor, reason: str, now: datetime) -> GateRun:
-    """Start judging a version under the policy in force; the run waits until all evidence of its code is there."""
+    """Start judging a version under the policy in force; the run waits until all evidence of its code is there.
+
+    Raises Conflict when there is no policy, none that can be read, or a run of the version has not ended.
+    """
     require(actor, version.registered_model, Duty.DATA_SCIENCE)
     with transaction.atomic():
         RegisteredModel.objects.select_for_update().get(pk=version.registered_model_id)
@@ -45,7 +59,7 @@ def open_run(version: ModelVersion, *, actor: Actor, reason: str, now: datetime)
             raise Conflict(f"{version.registered_model} has no policy in force yet: propose one and have it confirmed.")
         if version.gate_runs.exclude(state__in=ENDED).exists():
             raise Conflict(f"{version} is being judged already.")
-        document = parse(policy.document)
+        document = document_of(policy)
         run = GateRun.objects.create(
             registered_model=version.registered_model,
             version=version,
@@ -64,14 +78,17 @@ def open_run(version: ModelVersion, *, actor: Actor, reason: str, now: datetime)
 
 
 def rerun(version: ModelVersion, *, actor: Actor, reason: str, now: datetime) -> GateRun:
-    """Judge a version once more; the earlier runs stay. Refused after a pass under the policy in force.
+    """Judge a version once more; the earlier runs stay. Refused after a pass under the policy in force, unless that was
+    won against a champion that another version has replaced since.
 
     A pass is the pass of its frozen inputs: judged again on those it passes again (``gates.reproduction``), and what
     newer data say of it is found by shadow, canary and monitors, which can stop it at any time.
     """
     require(actor, version.registered_model, Duty.DATA_SCIENCE)
     policy = in_force(version.registered_model)
-    if policy is not None and version.gate_runs.filter(state=GateRunState.PASSED, policy=policy).exists():
+    passes = version.gate_runs.filter(state=GateRunState.PASSED, policy=policy).select_related("policy")
+    passed = passes.order_by("-number").first()
+    if policy is not None and passed is not None and _new_champion(passed) is None:
         raise Conflict(f"{version} has passed under the policy in force; there is nothing to prove again.")
     return open_run(version, actor=actor, reason=reason, now=now)
 
@@ -170,8 +187,8 @@ def conclude(
 ) -> None:
     """Write the results that are not there yet (``judgements``) and end the run by what all come to.
 
-    A run whose policy was replaced meanwhile, or whose version is served in another form than the measured one, passes
-    nothing: it ends inconclusive and the version is judged anew.
+    A run whose policy was replaced meanwhile, that had to win against a champion who was, or whose version is served in
+    another form than the measured one, passes nothing: it ends inconclusive and the version is judged anew.
     """
     with transaction.atomic():
         _still(gate_run)
@@ -179,6 +196,9 @@ def conclude(
         found = _judgements(gate_run)
         end = judge.conclude(found, required=gate_run.required_checks)
         changed = _changed_meanwhile(gate_run)
+        if end.verdict == "passed" and not changed:
+            rival = _new_champion(gate_run)
+            changed = f"{rival} became champion while this run went on" if rival else ""
         if changed and end.verdict == "passed":
             end = judge.Conclusion("inconclusive", f"{changed}; judged again.")
         gate_run.move(
@@ -189,7 +209,7 @@ def conclude(
             wall_seconds=wall_seconds,
         )
         if changed:
-            open_run(gate_run.version, actor=actor, reason=f"{changed}.", now=now)
+            _judge_anew(gate_run.version, actor=actor, reason=f"{changed}.", now=now)
 
 
 def conclude_without_evidence(gate_run: GateRun, *, actor: Actor, now: datetime) -> None:
@@ -238,10 +258,37 @@ def _still(gate_run: GateRun) -> None:
 
 def _judgements(gate_run: GateRun) -> list[judge.Judgement]:
     """What the checks of a run came to so far, in the policy's order."""
-    order = {check["id"]: place for place, check in enumerate(gate_run.policy.document["checks"])}
+    order = {check["id"]: place for place, check in enumerate(_asked(gate_run.policy))}
     names = [each.name for each in fields(judge.Judgement)]
     found = [judge.Judgement(**row) for row in gate_run.results.order_by("id").values(*names)]
     return sorted(found, key=lambda each: order.get(each.check_id, len(order)))
+
+
+def _asked(policy: Policy) -> Sequence[Mapping[str, Any]]:
+    """The checks of a policy as they are stored, also where the document is one that can not be parsed any more."""
+    document = policy.document
+    checks = document.get("checks") if isinstance(document, dict) else None
+    return [each for each in checks if isinstance(each, dict) and "id" in each] if isinstance(checks, list) else []
+
+
+def _judge_anew(version: ModelVersion, *, actor: Actor, reason: str, now: datetime) -> None:
+    """Open the next run. Where the policy in force can not be read, that is no reason not to end this one."""
+    try:
+        with transaction.atomic():
+            open_run(version, actor=actor, reason=reason, now=now)
+    except Conflict as refusal:
+        log.warning("%s is not judged anew: %s", version, refusal)
+
+
+def _new_champion(gate_run: GateRun) -> ModelVersion | None:
+    """Who is champion now instead of the one that the run had to win against; None where it is the same, the version
+    itself, or where the policy blocks nobody for being worse than the champion."""
+    compares = any(
+        check.get("kind") == "versus_champion" and check.get("blocking") is not False
+        for check in _asked(gate_run.policy)
+    )
+    champion = gate_run.registered_model.champion() if compares else None
+    return None if champion is None or champion.pk in (gate_run.version_id, gate_run.champion_id) else champion
 
 
 def _changed_meanwhile(gate_run: GateRun) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pyarrow as pa
+
 from features import offline
 from gates.collect.training_table import spread, table_of
 from gates.frozen import Frozen, Json, Unmeasurable
@@ -38,9 +40,11 @@ def collect(check: LiveDriftCheck, run: GateRun, frozen: Frozen) -> Json:
     sample = spread(requests.sort_by([(timestamp, "ascending"), (frames.REQUEST_ID, "ascending")]), MOST_REQUESTS)
     current = offline.training_frame(version.service, sample, timestamp=timestamp, as_of=until)
     for name in frozen.features:
-        if name not in trained.column_names or name not in current.column_names:
+        if name not in trained.column_names:
             continue
-        found = moved(trained.column(name), current.column(name))
-        if found is not None:
-            told["features"].append({"feature": name, "importance": version.importance.get(name), **found})
+        before = trained.column(name)
+        is_there = name in current.column_names
+        now = current.column(name) if is_there else pa.chunked_array([pa.nulls(current.num_rows, before.type)])
+        found = moved(before, now)
+        told["features"].append({"feature": name, "importance": version.importance.get(name), **found})
     return told

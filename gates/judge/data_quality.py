@@ -80,7 +80,7 @@ def judge(check: DataQualityCheck, measured: Stored) -> Judgement:
     increase = max((_null_increase(measured, name) for name in looked), default=0.0)
     nulls = f"nulls at most {increase * 100:+.1f} points"
     like = f"{len(looked)} features of {n:,} rows look like the training data ({nulls})."
-    message = " ".join([like, _served_words(measured["served"]), *_joined_words(measured["joined"])])
+    message = " ".join([like, _served_words(check, measured["served"]), *_joined_words(measured["joined"])])
     return judged(check, "passed", message, n=n, value=increase, detail=detail)
 
 
@@ -94,10 +94,8 @@ def _training(check: DataQualityCheck, measured: Stored, found: _Found) -> None:
         found.defects.append(f"in training {_percent(table['duplicates'])} duplicated {check.key}")
     for name in _columns(check, table):
         rule = check.columns.get(name)
-        if rule is None:
-            continue
         _values(check, table, name, None, "in training ", found)
-        if rule.null_share is not None:
+        if rule is not None and rule.null_share is not None:
             _promised_nulls(table, name, rule.null_share, "in training ", found)
 
 
@@ -183,7 +181,10 @@ def _values(
         found.untold.append(f"{where}{name} holds no numbers (but {entry['type']}), so a range means nothing there")
     low, high = limits(trained, rule, check.range_margin)
     beyond = outside(entry, low, high, rows)
-    found.hold(f"{where}{name}", beyond, check.out_of_range, f"out of range (allowed {_range(low, high)})", n=n)
+    infinite = f"{entry['infinite']:,} infinite" if entry["kind"] == "number" and entry["infinite"] else ""
+    within = "" if low is None and high is None else f"allowed {_range(low, high)}"
+    why = ", ".join(filter(None, (within, infinite)))
+    found.hold(f"{where}{name}", beyond, check.out_of_range, f"out of range ({why})", n=n)
     allowed = rule.allowed if rule is not None else None
     strange = unseen(entry, trained, allowed, rows)
     are_those = entry["examples"] and entry["allowed"] == (None if allowed is None else list(allowed))
@@ -205,17 +206,25 @@ def limits(trained: Stored | None, rule: ColumnRule | None, margin: float) -> tu
 
 
 def outside(entry: Stored, low: float | None, high: float | None, rows: int) -> Share | None:
-    """The share of rows beyond the limits; between two bounds where it was counted under others."""
-    if (low is None and high is None) or entry["kind"] != "number":
+    """The share of rows beyond the limits; between two bounds where it was counted under others.
+
+    Infinite values are beyond any limits, also where there are none.
+    """
+    if entry["kind"] != "number":
         return None
+    infinite = entry["infinite"] / rows
+    if low is None and high is None:
+        return _exactly(infinite) if infinite else None
     if (low, high) == (entry["low"], entry["high"]) and entry["outside"] is not None:
-        return _exactly(entry["outside"] / rows)
+        return _exactly(entry["outside"] / rows + infinite)
     if "quantiles" not in entry:
-        return _exactly(0.0)  # all null
+        return _exactly(infinite)  # nothing else is there
     below = _below(entry, low) if low is not None else Share(0.0, 0.0)
     above = _above(entry, high) if high is not None else Share(0.0, 0.0)
-    present = (rows - entry["nulls"]) / rows
-    return Share((below.low + above.low) * present, min(1.0, below.high + above.high) * present)
+    present = (rows - entry["nulls"] - entry["infinite"]) / rows
+    return Share(
+        (below.low + above.low) * present + infinite, min(1.0, below.high + above.high) * present + infinite
+    )
 
 
 def _below(entry: Stored, bound: float) -> Share:
@@ -264,6 +273,13 @@ def _unlisted(entry: Stored, listed: Sequence[Any], rows: int) -> Share | None:
     return _exactly(sum(count for level, count in levels if level not in listed) / rows)
 
 
+def _out_of_range(entry: Stored, rows: int) -> float | None:
+    """As it was counted; None where nothing was asked and nothing is wrong."""
+    if entry["outside"] is None and not entry["infinite"]:
+        return None
+    return float((entry["outside"] or 0) + entry["infinite"]) / rows
+
+
 # ---------------------------------------------------------------------- numbers and words
 
 
@@ -308,9 +324,11 @@ def _listed(told: Sequence[str]) -> str:
     return f"{', '.join(told[:SHOWN_DEFECTS])}{more}"
 
 
-def _served_words(served: Stored) -> str:
+def _served_words(check: DataQualityCheck, served: Stored) -> str:
     if served["why"]:
-        return str(served["why"])
+        asked = {"stale": check.stale, "served_nulls": check.served_nulls}
+        names = " and ".join(name for name, limit in asked.items() if limit is not None)
+        return f"{served['why']}{f' What is served was not held against {names}.' if names else ''}"
     entries = served["columns"].values()
     cells, known = sum(each["entities"] for each in entries), sum(each["known"] for each in entries)
     missing = _percent(sum(each["nulls"] for each in entries) / cells) if cells else "none"
@@ -337,7 +355,7 @@ def _detail(check: DataQualityCheck, measured: Stored) -> dict[str, Any]:
                 "null_share": entry["nulls"] / rows,
                 "trained_null_share": _null_share(measured["training"], name),
                 "null_increase": _null_increase(measured, name),
-                "out_of_range": None if entry["outside"] is None else entry["outside"] / rows,
+                "out_of_range": _out_of_range(entry, rows),
                 "unseen": None if entry["unseen"] is None else entry["unseen"] / rows,
                 "served_missing": None if now is None else now["nulls"] / max(now["entities"], 1),
                 "served_stale": None if now is None or not now["known"] else now["stale"] / now["known"],

@@ -41,7 +41,7 @@ def judge(check: FairnessCheck, measured: Mapping[str, Any]) -> Judgement:
         message = _not_compared(check, large, small, total=len(groups))
         return judged(check, "inconclusive", message, n=measured["rows"], detail=detail)
     verdict = clears(gap, use=check.use, at_least=check.at_least, at_most=check.at_most)
-    outcome = _outcome(check, verdict, gap)
+    outcome = _outcome(check, verdict, gap, rows=measured["rows"])
     if verdict == "passed" and small and check.small_groups == "inconclusive":
         verdict = "inconclusive"
         outcome += ", but not every group has enough rows"
@@ -66,13 +66,13 @@ def _minimum(check: FairnessCheck) -> str:
     return " and ".join([f"{check.minimum_group:,} rows", *(of[each] for each in RATES[check.measure] if each in of)])
 
 
-def _outcome(check: FairnessCheck, verdict: VerdictName, gap: Interval) -> str:
+def _outcome(check: FairnessCheck, verdict: VerdictName, gap: Interval, *, rows: int) -> str:
     outcome = against(verdict, check.at_least, check.at_most)
     if verdict != "inconclusive":
         return outcome
     bar = check.at_least if check.at_least is not None else check.at_most
     assert bar is not None
-    return f"{outcome.partition(':')[0]}; {more_rows(gap, abs(gap.estimate - bar))} if it stays as measured"
+    return f"{outcome.partition(':')[0]}; {more_rows(gap, abs(gap.estimate - bar), rows=rows)} if it stays as measured"
 
 
 def _shown(group: Group, compared: set[str]) -> dict[str, Any]:

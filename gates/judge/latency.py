@@ -12,6 +12,9 @@ A/A control (two copies of one model, timed in turn) has to agree for that:
 
 An unsteady control makes a limit inconclusive, never failed; also when even the fastest call was above it, which
 a quieter machine will hardly mend. The message says so.
+
+A call that the model failed has no time: it counts as slower than any limit. When more than one in a hundred of those
+that a limit is about failed, the check fails by that alone, whatever the control says: no quiet machine mends it.
 """
 
 from __future__ import annotations
@@ -24,11 +27,15 @@ import numpy as np
 
 from gates.judge.verdicts import Judgement, VerdictName, clears
 from gates.policy import LatencyCheck
+from gates.policy.checks import QUANTILES
 from stats import latency
 from stats.interval import FloatArray, Interval, quantile_interval, wilson
 
 Json = dict[str, Any]
-QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+FAILING_AT_MOST = 0.01
+"""Of the calls: a larger share that the model failed is no matter of time any more."""
+NEVER = 1e300
+"""Milliseconds of a call that failed: finite, so that quantiles stay numbers, and beyond every limit."""
 WORST_FIRST: tuple[VerdictName, ...] = ("failed", "error", "inconclusive", "passed")
 
 
@@ -58,6 +65,15 @@ class _Calls:
         times = self.arms.get(arm, np.empty(0))
         return times[np.isfinite(times)]
 
+    def failed(self, arm: str) -> int:
+        """How many calls of one arm the model failed."""
+        return int((~np.isfinite(self.arms.get(arm, np.empty(0)))).sum())
+
+    def counted(self, arm: str) -> FloatArray:
+        """All calls of one arm, those that failed slower than any other."""
+        times = self.arms.get(arm, np.empty(0))
+        return np.where(np.isfinite(times), times, NEVER)
+
     def in_turn(self, first: str, second: str) -> tuple[FloatArray, FloatArray]:
         """The calls of two arms in the rounds that both answered."""
         one, other = (self.arms.get(arm, np.empty(0)) for arm in (first, second))
@@ -81,10 +97,11 @@ def judge(check: LatencyCheck, measured: Mapping[str, Any]) -> Judgement:
     findings = [
         _limit(check, name, bar, batch if name == "batch_p95" else single) for name, bar in check.limits.items()
     ]
+    findings += _failing(check, single, batch)
     if check.ratio_to_champion is not None:
         findings.append(_ratio(check, check.ratio_to_champion, measured, single))
     binding = min(findings, key=lambda each: (WORST_FIRST.index(each.verdict), -each.nearness))
-    n = len(single.of("candidate"))
+    n = len(single.counted("candidate"))
     return Judgement(
         check.id,
         check.kind,
@@ -105,21 +122,36 @@ def _calls(measured: Mapping[str, Any], sort: str) -> _Calls:
     return _Calls(arms, measured["control_of"])
 
 
+# ---------------------------------------------------------------------- calls that failed
+
+
+def _failing(check: LatencyCheck, single: _Calls, batch: _Calls) -> list[_Finding]:
+    """Too many failed calls of the sorts that the check is about."""
+    is_about_single = check.ratio_to_champion is not None or set(check.limits) - {"batch_p95"}
+    about = {"calls": single} if is_about_single else {}
+    about |= {"batch calls": batch} if check.batch_p95_ms is not None else {}
+    found = []
+    for name, calls in about.items():
+        failed, n = calls.failed("candidate"), len(calls.counted("candidate"))
+        if n and failed / n > FAILING_AT_MOST:
+            said = f"it failed {failed:,} of {n:,} {name}, at most {FAILING_AT_MOST:.0%} may"
+            found.append(_Finding(f"failed {name}", "failed", said, nearness=failed / n / FAILING_AT_MOST))
+    return found
+
+
 # ---------------------------------------------------------------------- limits in milliseconds
 
 
 def _limit(check: LatencyCheck, name: str, limit: float, calls: _Calls) -> _Finding:
-    times, q = calls.of("candidate"), QUANTILES[name.removeprefix("batch_")]
+    times, q = calls.counted("candidate"), QUANTILES[name.removeprefix("batch_")]
     words = name.replace("_", " ")
-    if not len(times):
+    if not len(calls.of("candidate")):
         return _Finding(name, "inconclusive", f"{words}: it answered none of its calls")
-    value = float(np.quantile(times, q))
     verdict = _verdict(check, times, limit, q)
-    interval = quantile_interval(times, q, confidence=check.confidence)
-    low, high = (interval.low, interval.high) if interval else (None, None)
-    numbers = (value, low, high, value / limit)
+    value, low, high = _quantile(times, q, check.confidence)
+    numbers = (value, low, high, np.inf if value is None else value / limit)
     if why := _doubt(check, calls, times, limit, q, verdict):
-        sentence = f"{words} {value:.3g} ms is not judged: {why}"
+        sentence = f"{words} {_shown(value, None, None)} is not judged: {why}"
         return _Finding(name, "inconclusive", sentence, *numbers, unsteady=calls.has_control)
     return _Finding(name, verdict, f"{words} {_shown(value, low, high)} {_told(check, times, limit, q)}", *numbers)
 
@@ -246,13 +278,19 @@ def _ratio_verdict(check: LatencyCheck, limit: float, ratios: FloatArray, interv
 # ---------------------------------------------------------------------- what is told
 
 
-def _shown(value: float, low: float | None, high: float | None) -> str:
-    return f"{value:.3g} ms" if low is None else f"{value:.3g} ms [{low:.3g}, {high:.3g}]"
+def _shown(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "of calls that failed"
+    if low is None:
+        return f"{value:.3g} ms"
+    return f"{value:.3g} ms [{low:.3g}, {'failed' if high is None else f'{high:.3g}'}]"
 
 
 def _message(findings: list[_Finding], single: _Calls, measured: Mapping[str, Any]) -> str:
     sentences = "; ".join(each.sentence for each in findings)
-    timed = f"{sentences}. {len(single.of('candidate')):,} single-row calls"
+    failed = single.failed("candidate")
+    aside = f", of which it failed {failed:,} (counted as slower than any)" if failed else ""
+    timed = f"{sentences}. {len(single.counted('candidate')):,} single-row calls{aside}"
     attempts = len(measured.get("attempts", ())) or 1
     if any(each.unsteady for each in findings):
         tried = f" in each of {attempts} attempts" if attempts > 1 else ""
@@ -297,6 +335,7 @@ def _detail(
         "champion": measured["champion"],
         "champion_missing": measured["champion_missing"],
         "workload": dict(measured["workload"]),
+        "failed": {"single": single.failed("candidate"), "batch": batch.failed("candidate")},
         "histogram": _histogram(single),
     }
 
@@ -310,7 +349,7 @@ def _histogram(calls: _Calls) -> Json | None:
 
 
 def _quantiles(calls: _Calls, confidence: float) -> Json:
-    return {arm: _quantiles_of(calls.of(arm), confidence) for arm in calls.arms}
+    return {arm: _quantiles_of(calls.counted(arm), confidence) for arm in calls.arms}
 
 
 def _quantiles_of(times: FloatArray, confidence: float) -> Json:
@@ -318,10 +357,14 @@ def _quantiles_of(times: FloatArray, confidence: float) -> Json:
         return {}
     found: Json = {}
     for name, q in QUANTILES.items():
-        interval = quantile_interval(times, q, confidence=confidence)
-        found[name] = {
-            "estimate": float(np.quantile(times, q)),
-            "low": interval.low if interval else None,
-            "high": interval.high if interval else None,
-        }
+        estimate, low, high = _quantile(times, q, confidence)
+        found[name] = {"estimate": estimate, "low": low, "high": high}
     return found
+
+
+def _quantile(times: FloatArray, q: float, confidence: float) -> tuple[float | None, float | None, float | None]:
+    """A quantile with its interval, as far as it lies among calls that were answered."""
+    interval = quantile_interval(times, q, confidence=confidence)
+    found = (float(np.quantile(times, q)), *((interval.low, interval.high) if interval else (None, None)))
+    value, low, high = (None if each is None or each > times[times < NEVER].max(initial=0) else each for each in found)
+    return value, low, high

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gates.judge.verdicts import Judgement, against, clears, judged, more_rows, stored, told, too_few
+from gates.judge.verdicts import Judgement, against, clears, judged, more_rows, stored, told, too_few, too_quiet
 from gates.policy import MetricCheck, MetricName
 from stats.metrics import METRICS
 
@@ -28,6 +28,8 @@ def judge(check: MetricCheck, measured: Mapping[str, Any]) -> Judgement:
     label, detail = METRICS[check.metric].label, {"metric": check.metric}
     if few := too_few(check, rows, check.minimum_rows, detail=detail):
         return few
+    if quiet := too_quiet(check, label, rows, measured.get("speaking"), detail=detail):
+        return quiet
     if value is None:
         message = f"{label} has no value on these {rows:,} rows: {why_none(check.metric)}."
         return judged(check, "inconclusive", message, n=rows, detail=detail)
@@ -36,7 +38,7 @@ def judge(check: MetricCheck, measured: Mapping[str, Any]) -> Judgement:
     if verdict == "inconclusive":
         bar = check.at_least if check.at_least is not None else check.at_most
         assert bar is not None
-        outcome = f"{outcome.partition(':')[0]}; {more_rows(value, abs(value.estimate - bar))} if it stays as measured"
+        outcome = f"{outcome.partition(':')[0]}; {more_rows(value, abs(value.estimate - bar), rows=rows)} if it stays as measured"
     return judged(check, verdict, f"{label} {told(value)} on {rows:,} rows {outcome}.", value, n=rows, detail=detail)
 
 

@@ -11,14 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gates.judge.metric import why_none
-from gates.judge.verdicts import SUPPRESSED_BELOW, Judgement, VerdictName, judged, stored, told
+from gates.judge.verdicts import LEAST_SPEAKING, SUPPRESSED_BELOW, Judgement, VerdictName, judged, stored, told
 from gates.policy import SliceCheck
 from stats.contrast import Contrast
 from stats.metrics import METRICS
 from stats.multiple import holm
 
-LEAST_SPEAKING = 10
-"""A recall of fewer positives, or an AUC with fewer of a class, says little, however large the segment."""
 MOST_SHOWN = 200
 MOST_NAMED = 3
 Json = dict[str, Any]

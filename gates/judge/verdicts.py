@@ -17,6 +17,8 @@ from stats.planning import rows_to_decide
 VerdictName = Literal["passed", "failed", "inconclusive", "error"]
 SUPPRESSED_BELOW = 30
 """Groups smaller than this are named with their size only: rates of so few people describe persons."""
+LEAST_SPEAKING = 10
+"""A recall of fewer positives, or an AUC with fewer of a class, says little, however many rows there are."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,23 @@ def too_few(check: AnyCheck, rows: int, minimum: int, *, detail: Mapping[str, An
     return judged(check, "inconclusive", message, n=rows, detail=detail)
 
 
+def too_quiet(
+    check: AnyCheck, label: str, rows: int, speaking: int | None, *, detail: Mapping[str, Any] | None = None
+) -> Judgement | None:
+    """Inconclusive where the metric rests on fewer than ten rows: of the rarer outcome, of those acted on.
+
+    ``speaking`` is None in results that were measured before it was counted, and 0 where the metric has no value.
+    """
+    if not speaking or speaking >= LEAST_SPEAKING:
+        return None
+    more = _about(math.ceil(rows * LEAST_SPEAKING / speaking) - rows)
+    message = (
+        f"{label} rests on {speaking} of these {rows:,} rows, {LEAST_SPEAKING} such rows are needed to judge: "
+        f"about {more} more rows as they come."
+    )
+    return judged(check, "inconclusive", message, n=rows, detail=detail)
+
+
 def interval_in_words(interval: Interval) -> str:
     return f"{interval.estimate:.4g} [{interval.low:.4g}, {interval.high:.4g}]"
 
@@ -156,14 +175,23 @@ def _decimals(interval: Interval) -> int:
     return 3 if half <= 0 else min(6, max(0, 1 - math.floor(math.log10(half))))
 
 
-def more_rows(measured: Interval, distance: float) -> str:
-    """How many more rows would decide about something ``distance`` away, rounded up to two digits, in words."""
+def more_rows(measured: Interval, distance: float, *, rows: int | None = None) -> str:
+    """How many more rows would decide about something ``distance`` away, rounded up to two digits, in words.
+
+    Rows of the whole holdout: ``rows`` is how many there are, of which the interval rests on ``measured.n``. A recall
+    of 200 positives among 4,000 rows takes twenty rows more for every positive more.
+    """
     needed = rows_to_decide(measured, distance)
-    if needed is None:
+    if needed is None or measured.n == 0:
         return "no reachable number of rows would decide"
-    more = max(needed - measured.n, 1)
-    step = 10 ** max(len(str(more)) - 2, 0)
-    return f"about {math.ceil(more / step) * step:,} more rows would decide"
+    share = 1.0 if rows is None else rows / measured.n
+    return f"about {_about(max(math.ceil((needed - measured.n) * share), 1))} more rows would decide"
+
+
+def _about(number: int) -> str:
+    """Rounded up to two digits."""
+    step = 10 ** max(len(str(number)) - 2, 0)
+    return f"{math.ceil(number / step) * step:,}"
 
 
 def stored(interval: Mapping[str, Any] | None) -> Interval | None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gates.judge.metric import why_none
-from gates.judge.verdicts import Judgement, VerdictName, judged, more_rows, stored, told_gain, too_few
+from gates.judge.verdicts import Judgement, VerdictName, judged, more_rows, stored, told_gain, too_few, too_quiet
 from gates.policy import VersusChampionCheck
 from stats.interval import Interval
 from stats.metrics import METRICS
@@ -33,6 +33,8 @@ def judge(check: VersusChampionCheck, measured: Mapping[str, Any]) -> Judgement:
     label, margin = METRICS[check.metric].label, check.not_worse_by
     if few := too_few(check, rows, check.minimum_rows, detail=detail):
         return few
+    if quiet := too_quiet(check, label, rows, measured.get("speaking"), detail=detail):
+        return quiet
     if gain is None or sure is None:
         message = f"{label} has no value on these {rows:,} rows: {why_none(check.metric)}."
         return judged(check, "inconclusive", message, n=rows, detail=detail)

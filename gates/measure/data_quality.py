@@ -6,7 +6,7 @@ that held, the range, quantiles, and the levels where there are few.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ def subject(
     ``duplicates`` is None where the table has no column ``key``. ``rules`` are those that ``wanted`` was made with.
     """
     there = key if key in table.column_names else None
-    found = defects(table, wanted, key=there)
+    found = defects(_bounded(table, set(wanted) - {there}), wanted, key=there)
     rows = table.num_rows
     columns = {}
     for name, column in wanted.items():
@@ -100,19 +100,33 @@ def subject(
     }
 
 
+def _bounded(table: pa.Table, names: Collection[str]) -> pa.Table:
+    """The table without infinite values: they are out of every range and of every list, and counted apart."""
+    for place, name in enumerate(table.column_names):
+        column = table.column(name)
+        if name in names and pa.types.is_floating(column.type):
+            table = table.set_column(place, name, _finite(column))
+    return table
+
+
+def _finite(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.if_else(pc.is_inf(column), pa.scalar(None, column.type), column)
+
+
 def _count(broken: Broken | None, was_asked: bool) -> int | None:
     return broken.rows if broken is not None else 0 if was_asked else None
 
 
 def held(column: pa.ChunkedArray) -> Json:
-    """What a column holds: kind, nulls, and of numbers range and quantiles, of few levels each with its count."""
+    """What a column holds: kind, nulls, infinite values, and of the other numbers range and quantiles, of few levels
+    each with its count."""
     values = known_values(column)
-    present = values.drop_null()
-    told: Json = {"type": str(values.type), "kind": kind(values.type), "nulls": values.null_count}
+    finite = _finite(values) if pa.types.is_floating(values.type) else values
+    present, nulls = finite.drop_null(), values.null_count
+    told: Json = {"type": str(values.type), "kind": kind(values.type), "nulls": nulls}
+    told["infinite"] = finite.null_count - nulls
     if told["kind"] == "number" and len(present):
         numbers = np.asarray(pc.cast(present, pa.float64(), safe=False).to_numpy(), dtype=np.float64)
-        # JSON has no infinity; the largest double says the same of a range
-        numbers = np.clip(numbers, np.finfo(np.float64).min, np.finfo(np.float64).max)
         grid = np.quantile(numbers, QUANTILES, method="inverted_cdf").tolist()
         told |= {"min": float(numbers.min()), "max": float(numbers.max()), "quantiles": grid}
     if told["kind"] in ("number", "text", "flag"):
@@ -138,5 +152,4 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, str):
         return value.replace("\0", "")[:LONGEST_LEVEL]
-    number = float(value)
-    return number if np.isfinite(number) else str(number)
+    return float(value)

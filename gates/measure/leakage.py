@@ -78,7 +78,7 @@ def _rank_correlation(y: FloatArray, x: FloatArray) -> float:
 
 
 def _numbers(values: pa.ChunkedArray) -> FloatArray | None:
-    """The values as numbers, NaN for null; None for what has no order to speak of."""
+    """The values as numbers, NaN for null and infinite; None for what has no order to speak of."""
     what = kind(values.type)
     if what == "flag":
         values = pc.cast(values, pa.int8())
@@ -86,7 +86,8 @@ def _numbers(values: pa.ChunkedArray) -> FloatArray | None:
         values = pc.cast(pc.cast(values, pa.timestamp("us"), safe=False), pa.int64())
     elif what != "number":
         return None
-    return np.asarray(pc.cast(values, pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+    numbers = np.asarray(pc.cast(values, pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
 def _codes(values: pa.ChunkedArray, numbers: FloatArray | None) -> Codes:

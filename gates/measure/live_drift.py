@@ -14,30 +14,46 @@ from stats.drift import categorical_bins, effect, numeric_bins, profile
 from stats.interval import FloatArray
 
 
-def moved(trained: pa.ChunkedArray, current: pa.ChunkedArray) -> Json | None:
-    """One feature then and now. ``effect`` is None where a side has no values; None for what is not compared (times).
+def moved(trained: pa.ChunkedArray, current: pa.ChunkedArray) -> Json:
+    """One feature then and now: ``effect`` with the parts of ``stats.drift.Effect``, and what lies beside it.
 
-    The parts of ``effect`` are those of ``stats.drift.Effect``.
+    ``effect`` is None where a side has no values and where values are not compared. ``compared`` says why not: ``yes``,
+    ``type`` (another one than in training) or ``never`` (times, lists). Infinities count as nulls.
     """
     before, now = _comparable(trained), _comparable(current)
-    if before is None or now is None or isinstance(before, list) != isinstance(now, list):
-        return None
-    bins = categorical_bins(before) if isinstance(before, list) else numeric_bins(before)
-    if bins is None:  # no value was known in training
-        nulls_now = (current.null_count / len(current)) if len(current) else 0.0
-        return {"effect": None, "trained_null_share": 1.0, "null_share": nulls_now, "unseen_share": 0.0}
-    then, today = profile(before, bins), profile(now, bins)
-    found = effect(then, today, bins)
-    return {
-        "effect": None if found is None else dict(found.__dict__),
-        "trained_null_share": then.null_share,
-        "null_share": today.null_share,
-        "unseen_share": today.unseen_share,
+    told: Json = {
+        "effect": None,
+        "compared": "yes",
+        "trained_rows": len(trained),
+        "rows": len(current),
+        "trained_null_share": _null_share(trained, before),
+        "null_share": _null_share(current, now),
+        "unseen_share": None,
     }
+    if 1.0 in (told["trained_null_share"], told["null_share"]):  # nothing to compare with, or nothing to compare
+        return told
+    if before is None:
+        return told | {"compared": "never"}
+    if now is None or isinstance(before, list) != isinstance(now, list):
+        return told | {"compared": "type"}
+    bins = categorical_bins(before) if isinstance(before, list) else numeric_bins(before)
+    assert bins is not None  # there are values
+    today = profile(now, bins)
+    found = effect(profile(before, bins), today, bins)
+    return told | {"effect": None if found is None else dict(found.__dict__), "unseen_share": today.unseen_share}
+
+
+def _null_share(column: pa.ChunkedArray, values: FloatArray | list[Any] | None) -> float:
+    """Of no rows at all, too, nothing is known."""
+    if not len(column):
+        return 1.0
+    if values is None or isinstance(values, list):
+        return column.null_count / len(column)
+    return float(np.isnan(values).mean())
 
 
 def _comparable(column: pa.ChunkedArray) -> FloatArray | list[Any] | None:
-    """Numbers (NaN for null) or a list of texts."""
+    """Numbers (NaN for null and infinite) or a list of texts."""
     values = known_values(column)
     what = kind(values.type)
     if what == "text":
@@ -47,4 +63,5 @@ def _comparable(column: pa.ChunkedArray) -> FloatArray | list[Any] | None:
         values = pc.cast(values, pa.int8())
     elif what != "number":
         return None
-    return np.asarray(pc.cast(values, pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+    numbers = np.asarray(pc.cast(values, pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+    return np.where(np.isfinite(numbers), numbers, np.nan)

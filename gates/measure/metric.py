@@ -6,11 +6,14 @@ from dataclasses import asdict
 
 from gates.frozen import Frozen, Json
 from gates.policy import MetricCheck
+from stats.contrast import rows_that_speak
 from stats.metrics import METRICS
 
 
 def measure(check: MetricCheck, frozen: Frozen) -> Json:
-    """``rows`` and ``value``, an interval (None where the metric has no value on these rows)."""
+    """``rows``, how many of them the metric rests on (``speaking``), and ``value``, an interval (None without one)."""
     y, p = frozen.all_scored()
-    value = METRICS[check.metric].value(y, p, threshold=frozen.document.threshold, confidence=check.confidence)
-    return {"rows": len(y), "value": asdict(value) if value else None}
+    threshold = frozen.document.threshold
+    value = METRICS[check.metric].value(y, p, threshold=threshold, confidence=check.confidence)
+    speaking = rows_that_speak(check.metric, y, p, threshold=threshold)
+    return {"rows": len(y), "speaking": speaking, "value": asdict(value) if value else None}

@@ -70,10 +70,16 @@ def _worse(check: SliceCheck, frozen: Frozen, rows: Mask, overall: Linear | None
 
 def levels(column: pa.ChunkedArray) -> Iterator[tuple[str, Mask]]:
     """Every level of a column by name with its rows. Numbers are cut at their quartiles, unless they have at most eight
-    values; of other columns the 50 largest levels are told apart, the rest is one. A null is a level of its own.
+    values; of other columns the 50 largest levels are told apart, the rest is one. Nulls are a level of their own,
+    and infinities are among them: no quartile lies between a number and infinity.
     """
-    missing = pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False).astype(bool)
-    yield from _numbers(column, missing) if _is_number(column.type) else _names(column, missing)
+    if _is_number(column.type):
+        values = _finite(column)
+        missing = np.isnan(values)
+        yield from _numbers(values, missing)
+    else:
+        missing = pc.is_null(column).to_numpy(zero_copy_only=False).astype(bool)
+        yield from _names(column, missing)
     if missing.any():
         yield MISSING, missing
 
@@ -82,8 +88,14 @@ def _is_number(type_: pa.DataType) -> bool:
     return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_))
 
 
-def _numbers(column: pa.ChunkedArray, missing: Mask) -> Iterator[tuple[str, Mask]]:
-    values = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+def _finite(column: pa.ChunkedArray) -> FloatArray:
+    """Numbers or truth values, NaN where there is none or an infinite one."""
+    values = np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
+    finite: FloatArray = np.where(np.isfinite(values), values, np.nan)
+    return finite
+
+
+def _numbers(values: FloatArray, missing: Mask) -> Iterator[tuple[str, Mask]]:
     known = values[~missing]
     distinct = np.unique(known)
     if len(distinct) <= FEW_VALUES:
@@ -136,7 +148,7 @@ def _searched(frozen: Frozen, by: tuple[str, ...]) -> pd.DataFrame:
             continue
         column = table.column(name)
         if _is_number(column.type) or pa.types.is_boolean(column.type):
-            columns[name] = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+            columns[name] = _finite(column)
         elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             texts = pd.Series(pc.fill_null(column, MISSING).to_numpy(zero_copy_only=False))
             largest = texts.value_counts().index[:LEVELS_TO_FIND]

@@ -8,6 +8,7 @@ import numpy as np
 
 from gates.frozen import Frozen, Json, Missing, Unmeasurable
 from gates.policy import VersusChampionCheck
+from stats.contrast import rows_that_speak
 from stats.interval import FloatArray, Interval
 from stats.metrics import METRICS
 from stats.paired import gain
@@ -20,7 +21,8 @@ hundred at most where few rows make the interval a little too narrow."""
 def measure(check: VersusChampionCheck, frozen: Frozen) -> Json:
     """``gain``: by how much the version is better, at the check's confidence and (``sure``) at 99 %; both values alone.
 
-    Only rows that the champion could score count; the version itself has to score all.
+    Only rows that the champion could score count; the version itself has to score all. ``speaking``: how many of them
+    the metric rests on, for the version that has fewer.
     """
     if not frozen.champion_name:
         return {"champion": ""}
@@ -38,6 +40,7 @@ def measure(check: VersusChampionCheck, frozen: Frozen) -> Json:
     return {
         "champion": frozen.champion_name,
         "rows": len(y),
+        "speaking": min(rows_that_speak(check.metric, y, scores, threshold=threshold) for scores in (p, q)),
         "gain": asdict(measured) if measured else None,
         "sure": asdict(sure) if sure else None,
         "candidate_value": alone(p),

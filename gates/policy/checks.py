@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from gates.policy.directions import (
     PerEntry,
     Rule,
+    batch_size,
     confidence_of_bar,
     fewer,
     higher,
@@ -29,6 +30,7 @@ from gates.policy.directions import (
     replaced,
     use_of_bar,
 )
+from stats.latency import calls_needed
 from stats.metrics import METRICS
 
 Use = Literal["point", "lower_bound", "upper_bound"]
@@ -51,6 +53,8 @@ MetricName = Literal[
     "r2",
     "absolute_bias",
 ]
+QUANTILES: Mapping[str, float] = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+"""What share of the calls a limit in milliseconds is about."""
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Confidence = Annotated[float, Field(gt=0.5, lt=1.0)]
 CheckId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,59}$")]
@@ -87,6 +91,11 @@ class Check(Strict):
 
     id: CheckId
     blocking: bool = True
+
+    @property
+    def takes_decisions(self) -> bool:
+        """Whether the policy's threshold decides what is measured."""
+        return False
 
     def rule(self) -> str:
         """The rule in words, for a person."""
@@ -153,6 +162,10 @@ class MetricCheck(Bar):
     def _side(self) -> str:
         return "at_least" if METRICS[self.metric].greater_is_better else "at_most"
 
+    @property
+    def takes_decisions(self) -> bool:
+        return METRICS[self.metric].is_of_decisions
+
     def rule(self) -> str:
         return f"{self.metric} {self._bar()}"
 
@@ -173,6 +186,10 @@ class VersusChampionCheck(Check):
         "confidence": higher,  # of the proof that it is not worse by more
         "minimum_rows": higher,
     }
+
+    @property
+    def takes_decisions(self) -> bool:
+        return METRICS[self.metric].is_of_decisions
 
     def rule(self) -> str:
         return f"{self.metric} not worse than the champion by {self.not_worse_by:g} ({self.confidence:.0%})"
@@ -201,7 +218,7 @@ class SliceCheck(Check):
         "not_worse_than_overall_by": lower,
         "confidence": lower,  # a segment fails only when it is surely worse
         "minimum_rows": lower,
-        "find": neither,
+        "find": neither,  # what is found is reported and never judged
     }
 
     @model_validator(mode="after")
@@ -211,6 +228,10 @@ class SliceCheck(Check):
         if len(set(self.by)) < len(self.by):
             raise WrongSetting("by names a column twice", "by")
         return self
+
+    @property
+    def takes_decisions(self) -> bool:
+        return METRICS[self.metric].is_of_decisions
 
     def rule(self) -> str:
         over = ", ".join(self.by) or "found segments"
@@ -258,6 +279,10 @@ class FairnessCheck(Bar):
     def _side(self) -> str:
         return "at_least" if self.measure == "demographic_parity_ratio" else "at_most"
 
+    @property
+    def takes_decisions(self) -> bool:
+        return True
+
     def rule(self) -> str:
         return f"{self.measure} by {self.by} {self._bar()}"
 
@@ -270,7 +295,8 @@ class LatencyCheck(Check):
 
     Candidate, champion and a second copy of the reference (the A/A control) are asked in turn, call by call, so that a
     busy machine slows all of them. When the control differs from its twin by more than ``control_tolerance`` the
-    machine was too unsteady: the check is inconclusive, never failed.
+    machine was too unsteady: the check is inconclusive, never failed. A call that the model failed counts as slower
+    than any limit.
     ``calls`` are timed at most per model, and no longer than ``budget_seconds`` in all. ``batch_rows``: how many rows
     one batch call holds.
     """
@@ -285,7 +311,7 @@ class LatencyCheck(Check):
     calls: int = Field(default=200, ge=1, le=10000)
     batch_rows: int = Field(default=100, ge=2, le=10000)
     minimum_calls: int = Field(default=20, ge=1)
-    budget_seconds: float = Field(default=4.0, gt=0, le=60)
+    budget_seconds: float = Field(default=10.0, gt=0, le=60)
     control_tolerance: float = Field(default=0.25, gt=0)
 
     collected_with: ClassVar[frozenset[str]] = frozenset({"calls", "batch_rows", "budget_seconds"})
@@ -296,18 +322,32 @@ class LatencyCheck(Check):
         "p99_ms": lower,
         "batch_p95_ms": lower,
         "ratio_to_champion": lower,
-        "confidence": neither,
+        "confidence": higher,  # of the proof that few enough calls are slower
+        # how long is looked: the proof that is asked for stays the same, and so does the least number of calls
         "calls": neither,
-        "batch_rows": neither,
-        "minimum_calls": higher,
         "budget_seconds": neither,
-        "control_tolerance": lower,
+        "batch_rows": batch_size,
+        "minimum_calls": higher,
+        "control_tolerance": lower,  # a less steady machine may pass a version
     }
 
     @model_validator(mode="after")
     def _some_limit(self) -> Self:
         if not self.limits and self.ratio_to_champion is None:
             raise ValueError("give at least one of p50_ms, p95_ms, p99_ms, batch_p95_ms and ratio_to_champion")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_calls(self) -> Self:
+        if self.limits and self.calls < self.minimum_calls:
+            raise WrongSetting(f"{self.calls:,} calls can never reach minimum_calls ({self.minimum_calls:,})", "calls")
+        for name in self.limits:
+            allowed = 1 - QUANTILES[name.removeprefix("batch_")]
+            needed = calls_needed(0, 0, allowed=allowed, confidence=self.confidence)
+            if needed is None or self.calls < needed:
+                most = f"it takes {needed:,}" if needed is not None else "no number of them can"
+                said = f"{self.calls:,} calls can never prove {name}_ms at a confidence of {self.confidence:g}; {most}"
+                raise WrongSetting(said, "calls")
         return self
 
     @property
@@ -498,7 +538,7 @@ class LiveDriftCheck(Check):
     directions: ClassVar[Mapping[str, Rule | PerEntry]] = {
         **Check.directions,
         "effect_at_most": lower,
-        "days": neither,
+        "days": replaced,  # fewer may hold too few requests, more of them drown what moved lately
         "minimum_rows": higher,
         "ignore": fewer,
     }

@@ -73,7 +73,9 @@ def in_words(value: Any) -> str:
 
 
 def _head(document: PolicyDocument) -> Settings:
-    return document.model_dump(mode="json", exclude={"checks"})
+    """With whether a check that blocks takes decisions: then the threshold is part of what it asks."""
+    takes_decisions = any(check.takes_decisions for check in document.blocking)
+    return {**document.model_dump(mode="json", exclude={"checks"}), "takes_decisions": takes_decisions}
 
 
 def _came(check: Check) -> Change:

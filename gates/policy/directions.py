@@ -84,6 +84,17 @@ def minimum_of_groups(before: Any, after: Any, then: Settings, now: Settings) ->
     return lower(before, after) if only_shown else higher(before, after)
 
 
+def batch_size(before: Any, after: Any, then: Settings, now: Settings) -> Direction:
+    """Larger batches take longer, which matters where there is a limit on them; a limit that came or went is told."""
+    both = then["batch_p95_ms"] is not None and now["batch_p95_ms"] is not None
+    return higher(before, after) if both else "neither"
+
+
+def cut(before: Any, after: Any, then: Settings, now: Settings) -> Direction:
+    """Where scores become decisions: what was asked of other decisions before is asked no more."""
+    return replaced(before, after) if then["takes_decisions"] else "neither"
+
+
 def _side(settings: Settings) -> str:
     return "at_least" if settings["at_least"] is not None else "at_most"
 

@@ -22,7 +22,7 @@ from gates.policy.checks import (
     Strict,
     WrongSetting,
 )
-from gates.policy.directions import Rule, neither
+from gates.policy.directions import Rule, cut, neither
 
 MOST_CHECKS = 100
 Location = tuple[int | str, ...]
@@ -40,9 +40,9 @@ class PolicyDocument(Strict):
     """All that a version must prove. ``template``: where it came from; ``threshold`` turns scores into decisions."""
 
     directions: ClassVar[Mapping[str, Rule]] = {
-        "template": neither,  # require_tier refuses one of lower stakes
-        "threshold": neither,
-        "evidence_wait_hours": neither,
+        "template": neither,  # its checks are written out in full, and require_tier refuses one of lower stakes
+        "threshold": cut,
+        "evidence_wait_hours": neither,  # what comes too late for a run counts in the next one, whatever is said here
     }
 
     template: Annotated[str, StringConstraints(pattern=r"^([a-z][a-z-]{0,40}(@[0-9]{1,6})?)?$")] = ""

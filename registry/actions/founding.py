@@ -28,7 +28,10 @@ def create_model(
     actor: Actor,
     now: datetime,
 ) -> RegisteredModel:
-    """Found a registered model with its tier and its three owners."""
+    """Found a registered model with its tier and its three owners, who are of two groups at least.
+
+    Raises InvalidInput by field, AlreadyExists, NotPermitted.
+    """
     require_founder(actor, data_science.name)
     registered_model = RegisteredModel(
         name=name,
@@ -43,7 +46,7 @@ def create_model(
     )
     if RegisteredModel.objects.filter(name=name).exists():
         raise AlreadyExists(f"The registered model {name!r} exists already.")
-    validate(registered_model)
+    validate(registered_model, also=_without_a_second(registered_model))
     with transaction.atomic():
         save_new(registered_model, taken=f"The registered model {name!r} exists already.")
         owners = {duty.value: registered_model.owner(duty).name for duty in Duty}
@@ -67,7 +70,7 @@ def change_model(
 ) -> None:
     """Change what is said of a model, its tier or its owners. Nothing changed: nothing recorded.
 
-    Words: any owner. A duty is handed on by the group that has it. The tier is the product owner's: the policy is data
+    Words: any owner. A duty is handed on by the group that has it, and not so that one group has all three. The tier is the product owner's: the policy is data
     science's, so that lighter gates for a model take both.
     """
     owners = {"data_science": data_science, "platform": platform, "product": product}
@@ -84,8 +87,21 @@ def change_model(
     before = {name: str(getattr(registered_model, name)) for name in changed}
     for name in changed:
         setattr(registered_model, name, wanted[name])
-    validate(registered_model)
+    handed_on = owners.keys() & set(changed)
+    validate(registered_model, also=_without_a_second(registered_model) if handed_on else None)
     with transaction.atomic():
         registered_model.save(update_fields=changed)
         data = {"before": before, "after": {name: str(wanted[name]) for name in changed}}
         record("registered_model.changed", registered_model, actor=actor, reason=reason, data=data)
+
+
+def _without_a_second(registered_model: RegisteredModel) -> dict[str, str]:
+    """What is wrong where one group has all three duties: a policy takes a second person of another group."""
+    one = registered_model.data_science
+    if {registered_model.platform_id, registered_model.product_id} != {registered_model.data_science_id}:
+        return {}
+    why = (
+        f"Product or platform has to be another group than {one}, which has data science: a policy that {one} proposes "
+        "is confirmed by somebody of another group, so that nobody could confirm one."
+    )
+    return {"product": why}

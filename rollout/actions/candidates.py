@@ -6,6 +6,7 @@ or a person and the machine, one wins and the other is told.
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import Any
 
@@ -14,17 +15,20 @@ from django.db import IntegrityError, transaction
 from audit.errors import Conflict, GateNotPassed, InvalidInput, TransitionError
 from audit.models import Event
 from audit.trail import Actor, Service, record
-from gates.actions import gate_facts, in_force
-from gates.models import GateRun, GateRunState
+from gates.actions import gate_facts, in_force, open_run
+from gates.models import GateRun, GateRunState, Policy
 from registry.actions import crown, hold_service
 from registry.duties import require
 from registry.facts import version_facts
-from registry.models import Duty, ModelVersion
+from registry.models import Duty, ModelVersion, RegisteredModel
 from rollout.actions.routes import NO_CANDIDATE, reroute
 from rollout.assignment import salt_for
 from rollout.models import ACTIVE, Endpoint, Rollout, RolloutState, Route
 from rollout.plan import RolloutPlan, plan_for
 
+log = logging.getLogger(__name__)
+
+ROLLOUTS = Service("rollouts")
 HELD = "rollout.held"
 
 
@@ -105,10 +109,17 @@ def _start_shadow(rollout: Rollout, route: Route, actor: Actor, reason: str, now
 
 
 def advance(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
-    """From the shadow to the first canary step, or to the next one."""
+    """From the shadow to the first canary step, or to the next one.
+
+    Nothing enters the canary on a pass of a policy that was replaced: such a rollout is aborted instead, and the
+    version judged again. A canary that has begun goes on.
+    """
     _check_may_decide(rollout, actor)
     with transaction.atomic():
         lock(rollout)
+        if rollout.state == RolloutState.SHADOW and (policy := _replaced(rollout)):
+            _judge_again(rollout, policy, instead_of="advance", asked_by=actor, now=now)
+            return
         step, plan = rollout.step + 1, RolloutPlan.model_validate(rollout.plan)
         if step > len(plan.canary.steps):
             raise TransitionError(f"{rollout} is at its last step: it can only be promoted.")
@@ -201,16 +212,23 @@ def pause(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None
 
 
 def resume(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
-    """Go on where it was paused, with the same share for the same entities; the step's minimum time starts again."""
+    """Go on where it was paused, with the same share for the same entities; the step's minimum time starts again.
+
+    Where another policy took force meanwhile it is aborted instead, and the version judged again.
+    """
     require(actor, rollout.registered_model, Duty.DATA_SCIENCE, Duty.PLATFORM)
     with transaction.atomic():
         lock(rollout)
         if rollout.state != RolloutState.PAUSED:
             raise TransitionError(f"{rollout} is {rollout.state}, not paused.")
+        said = _said(reason)
+        if policy := _replaced(rollout):
+            _judge_again(rollout, policy, instead_of="resume", asked_by=actor, now=now)
+            return
         rollout.move(
             rollout.paused_in,
             actor=actor,
-            reason=_said(reason),
+            reason=said,
             event="rollout.resumed",
             data=_facts(rollout, rollout.incumbent),
             also=lambda: _send_traffic(rollout, now=now),
@@ -271,6 +289,38 @@ def _check_gates(version: ModelVersion, gate_run: GateRun) -> None:
     policy = in_force(version.registered_model)
     if policy is None or gate_run.policy_id != policy.pk:
         raise GateNotPassed(f"{gate_run} was judged by {gate_run.policy}; {policy} is in force: run the gates again.")
+
+
+def _replaced(rollout: Rollout) -> Policy | None:
+    """The policy in force when it is another one than the rollout's version passed under, else None.
+
+    The model is locked, so that no policy takes force between this look and the step that it allows.
+    """
+    locked = RegisteredModel.objects.select_for_update().get(pk=rollout.registered_model_id)
+    policy = in_force(locked)
+    return None if policy is None or policy.pk == rollout.gate_run.policy_id else policy
+
+
+def _judge_again(rollout: Rollout, policy: Policy, *, instead_of: str, asked_by: Actor, now: datetime) -> None:
+    """End a rollout whose pass is void, and have its version judged under the policy in force, if it never was.
+
+    By Gatehouse itself, as a consequence, whoever asked for the step. When the version passes it is proposed anew
+    (``rollout.reactions``); when it was judged under that policy already, what came of it stands.
+    """
+    version, was = rollout.version, rollout.gate_run.policy
+    reason = f"{policy} is in force now; {version} passed under {was}, which lets nothing into shadow or canary any more."
+    judged = version.gate_runs.filter(policy=policy).order_by("-number").first()
+    reason += f" {judged} is {judged.state}." if judged else " It is judged again."
+    said = asked_by.name if isinstance(asked_by, Service) else asked_by.get_username()
+    data = {"instead_of": instead_of, "asked_by": said, "policy": policy.number}
+    _end(rollout, RolloutState.ABORTED, actor=ROLLOUTS, reason=reason, now=now, data=data)
+    if judged is not None:
+        return
+    try:
+        with transaction.atomic():
+            open_run(version, actor=ROLLOUTS, reason=f"{policy} took force during its rollout.", now=now)
+    except Conflict as refusal:  # a run of another policy goes on, and is judged anew itself when it ends
+        log.warning("%s is not judged again now: %s", version, refusal)
 
 
 def _check_nothing_active(rollout: Rollout) -> None:

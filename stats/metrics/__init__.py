@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from stats.interval import FloatArray, Interval
@@ -25,14 +24,16 @@ from stats.metrics.decisions import (
     recall,
     specificity,
 )
-from stats.metrics.errors import mae, mean_rows, r2, r2_rows, rmse, rmse_rows
+from stats.metrics.errors import mae, mae_rows, r2, r2_rows, rmse, rmse_rows
 from stats.metrics.probabilities import (
     average_precision,
     average_precision_rows,
     brier,
     brier_difference,
+    brier_pulls,
     brier_rows,
     log_loss,
+    log_loss_pulls,
     log_loss_rows,
     paired_auc_difference,
     roc_auc,
@@ -101,10 +102,6 @@ class Metric:
         return self.linear(y, p, threshold) if self.is_of_decisions else self.linear(y, p)
 
 
-def _mean_of(rows: Callable[[FloatArray, FloatArray], FloatArray]) -> Callable[[FloatArray, FloatArray], Linear | None]:
-    return lambda y, p: mean_rows(rows(y, p))
-
-
 def _decision(name: str, label: str, measure: Callable[..., Interval | None]) -> Metric:
     return Metric(name, label, measure, partial(decision_rows, name), greater_is_better=True)
 
@@ -120,8 +117,8 @@ METRICS: Mapping[str, Metric] = {
     for metric in (
         Metric("roc_auc", "AUC", roc_auc, roc_auc_rows, greater_is_better=True),
         Metric("average_precision", "average precision", average_precision, average_precision_rows, True),
-        _loss("brier", "Brier score", brier, _mean_of(brier_rows)),
-        _loss("log_loss", "log loss", log_loss, _mean_of(log_loss_rows)),
+        _loss("brier", "Brier score", brier, brier_pulls),
+        _loss("log_loss", "log loss", log_loss, log_loss_pulls),
         _loss("ece", "calibration error", ece_interval, ece_rows),
         _loss("calibration_gap", "calibration gap", mean_gap, mean_gap_rows),
         _decision("accuracy", "accuracy", accuracy),
@@ -130,7 +127,7 @@ METRICS: Mapping[str, Metric] = {
         _decision("recall", "recall", recall),
         _decision("specificity", "specificity", specificity),
         _decision("f1", "F1", f1),
-        _loss("mae", "mean absolute error", mae, _mean_of(lambda y, p: np.abs(y - p))),
+        _loss("mae", "mean absolute error", mae, mae_rows),
         _loss("rmse", "root mean squared error", rmse, rmse_rows),
         Metric("r2", "R²", r2, r2_rows, greater_is_better=True),
         _loss("absolute_bias", "bias", mean_gap, mean_gap_rows),

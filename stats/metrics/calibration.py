@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stats.interval import FloatArray, Interval, mean_interval, z_for
-from stats.metrics.rows import Linear, binary, pair
+from stats.interval import FloatArray, Interval, z_for
+from stats.metrics.rows import Linear, around, binary, pair, span, with_unseen
 
 BINS = 15
 DRAWS = 2000
@@ -100,7 +100,8 @@ def ece_interval(y: ArrayLike, p: ArrayLike, confidence: float = 0.95) -> Interv
     noise = _noise_of(found)
     most = float(np.quantile(np.abs(noise) @ found.weight, (1 + confidence) / 2))
     error = float(np.sqrt((found.spread * found.weight) @ (found.spread * found.weight)))
-    low, high = max(0.0, plug_in - most), plug_in + z_for(confidence) * error
+    beyond = with_unseen(z_for(confidence) * error, len(outcomes), reach=1.0, confidence=confidence)
+    low, high = max(0.0, plug_in - most), plug_in + beyond
     return Interval(estimate, min(low, estimate), high, len(found.of_row), confidence)
 
 
@@ -111,7 +112,7 @@ def ece_rows(y: FloatArray, p: FloatArray) -> Linear | None:
         return None
     estimate = float(found.error(found.gap))
     drawn = found.error(found.debiased_gap + _noise_of(found))
-    return Linear(estimate, np.sign(found.gap)[found.of_row] * found.residual, bias=float(drawn.mean()) - estimate)
+    return Linear(estimate, np.sign(found.gap)[found.of_row] * found.residual, 1.0, float(drawn.mean()) - estimate)
 
 
 def _noise_of(bins: Bins) -> FloatArray:
@@ -126,8 +127,11 @@ def mean_gap(y: ArrayLike, p: ArrayLike, confidence: float = 0.95) -> Interval |
     The interval of the signed distance, folded at zero: it holds the truth at least as often.
     """
     outcomes, scores = pair(y, p)
-    signed = mean_interval(scores - outcomes, confidence=confidence)
-    return None if signed is None else _folded(signed)
+    if len(outcomes) < 2:
+        return None
+    distance = scores - outcomes
+    mean = float(distance.mean())
+    return _folded(around(mean, distance - mean, reach=span(outcomes, scores), confidence=confidence))
 
 
 def _folded(signed: Interval) -> Interval:
@@ -142,7 +146,7 @@ def mean_gap_rows(y: FloatArray, p: FloatArray) -> Linear | None:
         return None
     distance = p - y
     signed = float(distance.mean())
-    return Linear(abs(signed), (distance - signed) * (1.0 if signed >= 0 else -1.0))
+    return Linear(abs(signed), (distance - signed) * (1.0 if signed >= 0 else -1.0), reach=span(y, p))
 
 
 def mean_gap_gain(

@@ -68,7 +68,7 @@ def decision_rows(metric: str, y: FloatArray, p: FloatArray, threshold: float) -
     """The metric and the influence of each row, which depends on its cell only."""
     cells = cells_of(y, p, threshold)
     found = at_counts(metric, np.bincount(cells, minlength=4).astype(np.float64))
-    return None if found is None else Linear(found.value, found.influence[cells])
+    return None if found is None else Linear(found.value, found.influence[cells], reach=float(np.ptp(found.influence)))
 
 
 def _counts(y: ArrayLike, p: ArrayLike, threshold: float) -> tuple[int, int, int, int]:

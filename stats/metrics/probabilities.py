@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from stats.interval import FloatArray, Interval, mean_interval, normal
-from stats.metrics.rows import Linear, binary, on_logit_scale, pair, standard_error
+from stats.metrics.errors import mean_rows
+from stats.metrics.rows import Linear, binary, mean_loss, pair, standard_error, t_for
 
 CLIP = float(np.finfo(np.float64).eps)
 """As scikit-learn has it: the surest wrong answer costs 36, not infinity."""
+STEPS = 60
 
 
 def _structural(y: FloatArray, p: FloatArray) -> tuple[float, FloatArray, FloatArray]:
@@ -38,14 +41,54 @@ def _has_both(y: FloatArray) -> bool:
 def roc_auc(y: ArrayLike, p: ArrayLike, confidence: float = 0.95) -> Interval | None:
     """Area under the ROC curve: how often a positive scores above a negative. DeLong et al. 1988.
 
-    The interval is formed on the logit scale, so that it stays inside [0, 1] (Pepe 2003, section 5.2).
+    The bounds are where a score test stops excluding (Newcombe 2006, method 5): few rows of one class that happen to
+    rank well have no spread of their own, but the variance at the bound they have (Hanley & McNeil 1982); DeLong's where
+    that is larger. Student's t for as many rows as the rarer class has.
     """
     outcomes, scores = binary(y, p)
     if not _has_both(outcomes):
         return None
     auc, of_positives, of_negatives = _structural(outcomes, scores)
-    variance = of_positives.var(ddof=1) / len(of_positives) + of_negatives.var(ddof=1) / len(of_negatives)
-    return on_logit_scale(auc, math.sqrt(variance), n=len(outcomes), confidence=confidence)
+    positives, negatives = len(of_positives), len(of_negatives)
+    seen = float(of_positives.var(ddof=1) / positives + of_negatives.var(ddof=1) / negatives)
+    return _by_score(
+        auc,
+        lambda each: max(seen, _variance_of_auc(each, positives, negatives)),
+        speaking=min(positives, negatives),
+        n=len(outcomes),
+        confidence=confidence,
+    )
+
+
+def _variance_of_auc(auc: float, positives: int, negatives: int) -> float:
+    """Of an AUC estimated where it truly is ``auc``, for exponential scores (Hanley & McNeil 1982, eq. 2)."""
+    by_negative, by_positive = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    spread = auc * (1 - auc) + (positives - 1) * (by_negative - auc**2) + (negatives - 1) * (by_positive - auc**2)
+    return spread / (positives * negatives)
+
+
+def _by_score(
+    estimate: float, variance: Callable[[float], float], *, speaking: int, n: int, confidence: float
+) -> Interval:
+    """All values in [0, 1] from which the estimate is not too far by the variance that it has there."""
+    most = t_for(confidence, speaking - 1) ** 2
+
+    def is_excluded(value: float) -> bool:
+        return (estimate - value) ** 2 > most * variance(value)
+
+    low, high = (_bound(is_excluded, end, estimate) for end in (0.0, 1.0))
+    return Interval(estimate, low, high, n, confidence)
+
+
+def _bound(is_excluded: Callable[[float], bool], end: float, estimate: float) -> float:
+    """Between an end and the estimate: where exclusion stops, by halving. The end itself where it is not excluded."""
+    if not is_excluded(end):
+        return end
+    out, kept = end, estimate
+    for _ in range(STEPS):
+        middle = (out + kept) / 2
+        out, kept = (middle, kept) if is_excluded(middle) else (out, middle)
+    return kept
 
 
 def roc_auc_rows(y: FloatArray, p: FloatArray) -> Linear | None:
@@ -56,7 +99,8 @@ def roc_auc_rows(y: FloatArray, p: FloatArray) -> Linear | None:
     rows = np.empty(len(y))
     rows[y == 1] = (of_positives - auc) * len(y) / len(of_positives)
     rows[y == 0] = (of_negatives - auc) * len(y) / len(of_negatives)
-    return Linear(auc, rows)
+    # a row of the rarer class may move from the one end of the ranking to the other
+    return Linear(auc, rows, reach=len(y) / min(len(of_positives), len(of_negatives)))
 
 
 def paired_auc_difference(
@@ -91,18 +135,28 @@ def average_precision_rows(y: FloatArray, p: FloatArray) -> Linear | None:
     below_once = np.cumsum((positives_in / among)[::-1])[::-1]
     below_twice = np.cumsum((positives_in * precision / among)[::-1])[::-1]
     pull = y * (precision[group] - estimate) + y * below_once[group] - below_twice[group]
-    return Linear(estimate, pull * len(y) / positives)
+    rows = pull * len(y) / positives
+    return Linear(estimate, rows, reach=max(len(y) / positives, float(np.ptp(rows))))
 
 
 def average_precision(y: ArrayLike, p: ArrayLike, confidence: float = 0.95) -> Interval | None:
     """Precision at the score of each positive, on average (scikit-learn's definition, ties counted together).
 
-    The interval is formed on the logit scale (Boyd, Eng & Page 2013, section 3.2).
+    It is a mean over the positives of something between 0 and 1: the bounds are where a score test with the variance of
+    such a share (Boyd, Eng & Page 2013, section 3.2) or of the rows' pulls, if that is larger, stops excluding.
     """
-    linear = average_precision_rows(*binary(y, p))
+    outcomes, scores = binary(y, p)
+    linear = average_precision_rows(outcomes, scores)
     if linear is None:
         return None
-    return on_logit_scale(linear.estimate, standard_error(linear.rows), n=len(linear.rows), confidence=confidence)
+    positives, seen = int(outcomes.sum()), standard_error(linear.rows) ** 2
+    return _by_score(
+        linear.estimate,
+        lambda each: max(seen, each * (1 - each) / positives),
+        speaking=positives,
+        n=len(outcomes),
+        confidence=confidence,
+    )
 
 
 def brier_rows(y: ArrayLike, p: ArrayLike) -> FloatArray:
@@ -121,12 +175,29 @@ def log_loss_rows(y: ArrayLike, p: ArrayLike) -> FloatArray:
 
 def brier(y: ArrayLike, p: ArrayLike, confidence: float = 0.95) -> Interval | None:
     """Brier score: mean squared error of the probabilities (0 best, .25 for always answering ½)."""
-    return mean_interval(brier_rows(y, p), confidence=confidence)
+    return mean_loss(brier_rows(y, p), reach=1.0, confidence=confidence)
+
+
+def brier_pulls(y: FloatArray, p: FloatArray) -> Linear | None:
+    """The Brier score and each row's pull on it; a row costs 1 at most."""
+    return mean_rows(brier_rows(y, p), reach=1.0)
 
 
 def log_loss(y: ArrayLike, p: ArrayLike, confidence: float = 0.95) -> Interval | None:
     """Mean negative log likelihood."""
-    return mean_interval(log_loss_rows(y, p), confidence=confidence)
+    _, scores = pair(y, p)
+    return mean_loss(log_loss_rows(y, p), reach=_surest(scores), confidence=confidence)
+
+
+def log_loss_pulls(y: FloatArray, p: FloatArray) -> Linear | None:
+    """The log loss and each row's pull on it."""
+    return mean_rows(log_loss_rows(y, p), reach=_surest(p))
+
+
+def _surest(p: FloatArray) -> float:
+    """What the surest of all answers costs if it is wrong. Answers surer than any seen are not reckoned with."""
+    nearest = float(np.minimum(p, 1 - p).min(initial=0.5))
+    return -math.log(max(nearest, CLIP))
 
 
 def brier_difference(

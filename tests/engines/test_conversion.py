@@ -14,10 +14,21 @@ import pyarrow as pa
 import pytest
 import skops.io
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    IsolationForest,
+    RandomForestClassifier,
+    RandomForestRegressor,
+    VotingClassifier,
+)
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from engines import conversion, scoring
 from engines.conversion import Converted, NotConvertible
@@ -78,6 +89,7 @@ def test_convert__trees_with_nulls_and_texts__answers_alike(saved: Save) -> None
     assert made.is_within(TOLERANCE)
     assert (made.rows, made.errors, made.disagreements) == (600, 0, 0)
     assert made.variations == 24  # four rows for each of three columns, twice
+    assert made.probes > 200
     assert set(made.libraries) >= {"skl2onnx", "onnxruntime", "scikit-learn"}
 
 
@@ -119,14 +131,89 @@ def test_convert__encoder_that_raises_at_unknown_text__onnx_raises_as_well(saved
     assert made.is_within(TOLERANCE)
 
 
-def test_convert__single_precision_moves_values_across_thresholds__is_found(saved: Save) -> None:
-    frame = pd.DataFrame({"x": np.random.default_rng(1).normal(size=3000) * 1e-9 + 1.0})
-    model = RandomForestClassifier(20, random_state=0).fit(StandardScaler().fit_transform(frame), frame["x"] > 1)
-    both = make_pipeline(StandardScaler().fit(frame), model)
-    made = convert(saved(both), frame)
+def nearly_one() -> pd.DataFrame:
+    """Numbers whose differences single precision does not know."""
+    return pd.DataFrame({"x": np.random.default_rng(1).normal(size=3000) * 1e-9 + 1.0})
+
+
+def test_convert__forest_of_scaled_numbers_that_single_precision_merges__answers_alike(saved: Save) -> None:
+    frame = nearly_one()
+    model = make_pipeline(StandardScaler(), RandomForestClassifier(20, random_state=0)).fit(frame, frame["x"] > 1)
+    made = convert(saved(model), frame)
+    assert made.probes > 0
+    assert made.is_within(1e-7)
+
+
+def test_convert__converter_that_knows_single_precision_only__is_found_out(saved: Save) -> None:
+    frame = nearly_one()
+    made = convert(
+        saved(make_pipeline(StandardScaler(), IsolationForest(n_estimators=20, random_state=0)).fit(frame)), frame
+    )
     assert not made.is_within(TOLERANCE)
     assert made.max_difference > 0.1
     assert made.worst[0]["original"] != made.worst[0]["onnx"]
+
+
+def rain(count: int = 400) -> pd.DataFrame:
+    """Two texts, and rain of 0.22 or 0.24: a tree splits between them at 0.22999999999999998, below 0.23."""
+    frame = pd.DataFrame({"precip": np.resize([0.22, 0.24], count)})
+    frame["shop"] = np.resize(np.array(["a", "b", "b"], dtype=object), count)
+    return frame
+
+
+def test_convert__threshold_just_below_a_value_that_comes_later__takes_the_same_branch(
+    saved: Save, tmp_path: Path
+) -> None:
+    frame = rain()
+    unknown = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan)
+    coded = make_column_transformer((unknown, ["shop"]), ("passthrough", ["precip"]))
+    model = make_pipeline(coded, HistGradientBoostingClassifier(max_iter=30)).fit(frame, frame["precip"] > 0.23)
+    assert np.float32(0.23) <= np.float32(0.22999999999999998)  # where single precision goes left
+    made = convert(saved(model), frame)
+    assert made.is_within(1e-7)
+    (tmp_path / "model.onnx").write_bytes(made.content)
+    asked = rain(6).assign(precip=[0.23, 0.22999999999999998, np.nextafter(0.23, 0), np.nextafter(0.23, 1), 0.22, 0.24])
+    expected = model.predict_proba(asked)[:, 1]
+    assert expected[0] == expected[5] > expected[1] == expected[4]
+    with Scorer(tmp_path / "model.onnx", load_class="onnx", columns=list(asked)) as scorer:
+        scored = scorer.predict(pa.Table.from_pandas(asked, preserve_index=False)).scores
+    assert scored[0] == scored[5] > scored[1] == scored[4]  # the very same leaves
+    np.testing.assert_allclose(scored, expected, rtol=0, atol=1e-7)  # ONNX gives the sum of leaves as float32
+
+
+FILLED = make_pipeline(SimpleImputer(), StandardScaler())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        HistGradientBoostingRegressor(max_iter=20),
+        GradientBoostingClassifier(n_estimators=20),
+        GradientBoostingRegressor(n_estimators=20),
+        RandomForestRegressor(20, random_state=0),
+        DecisionTreeClassifier(max_depth=6, random_state=0),
+        RandomForestClassifier(20, random_state=0),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+@pytest.mark.parametrize("filled", [True, False], ids=["filled and scaled", "as it is"])
+def test_convert__each_kind_of_trees__answers_alike_on_and_beside_thresholds(
+    model: Any, filled: bool, saved: Save
+) -> None:
+    frame = rows()[["size", "age"]]
+    takes_nulls = not isinstance(model, (GradientBoostingClassifier, GradientBoostingRegressor))
+    asked = frame if filled or takes_nulls else frame.fillna(0.0)
+    made = convert(saved((make_pipeline(FILLED, model) if filled else model).fit(asked, late(rows()))), asked)
+    assert made.probes > 50
+    assert made.is_within(1e-6)
+
+
+def test_convert__trees_that_no_training_has_split__answer_alike(saved: Save) -> None:
+    frame = rows(30)[["size", "age"]]
+    model = HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=30).fit(frame, late(rows(30)))
+    made = convert(saved(model), frame)
+    assert made.probes == 0
+    assert made.is_within(1e-7)
 
 
 def test_convert__regressor_of_large_numbers__is_converted_in_double_precision(saved: Save) -> None:

@@ -13,8 +13,7 @@ from engines.scoring import Scorer
 from tests.engines.corpus import KINDS, rows, table
 
 FURTHER_APART = {
-    "random forest": "the scaler's single precision moves values across the trees' thresholds",
-    "one-hot columns and boosting": "the same",
+    "isolation forest": "the converter knows it in single precision only, which tells rows beside thresholds wrongly",
 }
 """Kinds whose ONNX form is not used, and why: the parity report finds them, so they are served as skops."""
 
@@ -60,5 +59,5 @@ def test_convert__each_kind__answers_alike_or_is_found_out(name: str, saved: dic
     assert made.is_within(1e-5) is (name not in FURTHER_APART), f"{made.max_difference:.2g} apart"
 
 
-def test_convert__kinds_that_answer_alike__are_fifteen() -> None:
-    assert len(KINDS) - len(FURTHER_APART) >= 15
+def test_convert__kinds_that_answer_alike__are_sixteen() -> None:
+    assert len(KINDS) - len(FURTHER_APART) >= 16

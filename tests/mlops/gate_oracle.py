@@ -89,7 +89,7 @@ class Oracle:
         return found
 
     def _confirmed(self, now: dict[str, Table]) -> list[str]:
-        """Each policy that took force was confirmed by a second person of another duty."""
+        """Each policy that took force was confirmed by a second person of another duty and group."""
         found = []
         for key, decision in now["gates_policydecision"].items():
             policy = now["gates_policy"].get(decision["policy_id"])
@@ -102,7 +102,8 @@ class Oracle:
         return found
 
     def _entered(self, now: dict[str, Table]) -> list[str]:
-        """Each rollout that is let in has a passed run of its version, under the policy in force when it entered."""
+        """Each rollout that is let in has a passed run of its version, under the policy in force when it entered: the
+        shadow, or the canary; a canary that began so may be promoted under any."""
         found = []
         for key, rollout in now["rollout_rollout"].items():
             if rollout["state"] not in LET_IN:
@@ -113,7 +114,7 @@ class Oracle:
                 continue
             model = now["registry_modelversion"][run["version_id"]]["registered_model_id"]
             earlier = self.before.get("rollout_rollout", {}).get(key)
-            entered = earlier is None or earlier["state"] not in LET_IN
+            entered = _has_entered(earlier["state"] if earlier else None, rollout["state"])
             in_force = self._in_force(now, model)
             if entered and now["rollout_endpoint"][rollout["endpoint_id"]]["registered_model_id"] != model:
                 found.append(f"rollout {key} of model {model} entered the endpoint of another")
@@ -142,7 +143,17 @@ class Oracle:
             and (proposer, model["data_science_id"]) in self.members
             and group is not None
             and (decider, model[group]) in self.members
+            and model[group] != model["data_science_id"]
         )
+
+
+def _has_entered(was: str | None, state: str) -> bool:
+    """Whether this is a step for which a version needs a pass that is not void."""
+    if was is None or was not in LET_IN:
+        return True
+    if state == "promoted":
+        return was not in ("canary", "promoted")
+    return state in ("shadow", "canary") and state != was
 
 
 def _unproven(now: dict[str, Table]) -> list[str]:

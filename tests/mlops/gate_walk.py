@@ -93,7 +93,7 @@ def build(*, online: bool = False) -> World:
     gates.propose_policy(strict, document=LAX, note="Waits.", actor=people[0], now=NOON)
     declined = gates.propose_policy(lax, document=DOCUMENTS[5], note="No.", actor=people[0], now=NOON)
     gates.decline_policy(declined, reason="No.", actor=people[1], now=NOON)
-    fresh = registered_model("fresh")
+    fresh = registered_model("fresh", product=strict.data_science)  # as an older Gatehouse let be founded
     rows.version(fresh)
     world = World([strict, lax, fresh], people)
     if online:

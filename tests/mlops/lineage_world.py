@@ -42,7 +42,7 @@ def model(name: str = "late-arrival", owner: str = "delay-science") -> Registere
 
 def strange_model() -> RegisteredModel:
     """A model that none of Alice's groups owns."""
-    strangers = {"data_science": group("strangers"), "platform": group("strangers"), "product": group("strangers")}
+    strangers = {"data_science": group("strangers"), "platform": group("strangers"), "product": group("their-product")}
     return builders.registered_model("secret", tier=Tier.EXPERIMENTAL, **strangers)
 
 

@@ -4,6 +4,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from stats.metrics import METRICS, paired_auc_difference
+from stats.metrics.rows import with_unseen
 from stats.paired import gain
 
 RANDOM = np.random.default_rng(7)
@@ -54,9 +55,12 @@ def test_gain__agrees_with_a_bootstrap_of_the_same_rows(metric: str) -> None:
     drawn = [difference(random.integers(0, 3000, 3000)) for _ in range(300)]
     found = gain(metric, Y, GOOD, POOR, threshold=0.35, confidence=0.95)
     low, high = np.quantile(drawn, [0.025, 0.975])
+    linear = [METRICS[metric].to_first_order(Y, each, threshold=0.35) for each in (GOOD, POOR)]
+    reach = max(each.reach for each in linear if each is not None)
 
     assert found is not None
-    assert found.high - found.low == pytest.approx(high - low, rel=0.16)
+    expected = 2 * with_unseen((high - low) / 2, 3000, reach=reach, confidence=0.95)
+    assert 0.84 * (high - low) < found.high - found.low < 1.16 * expected
 
 
 def test_gain__auc__is_delongs() -> None:
@@ -66,7 +70,9 @@ def test_gain__auc__is_delongs() -> None:
     assert found is not None
     assert delong is not None
     assert found.estimate == pytest.approx(roc_auc_score(Y, GOOD) - roc_auc_score(Y, POOR), abs=1e-12)
-    assert (found.low, found.high) == pytest.approx((delong.low, delong.high), abs=1e-4)
+    reach = 3000 / min(Y.sum(), 3000 - Y.sum())
+    half = with_unseen((delong.high - delong.low) / 2, 3000, reach=reach, confidence=0.95)
+    assert (found.low, found.high) == pytest.approx((delong.estimate - half, delong.estimate + half), abs=1e-4)
 
 
 def test_gain__brier__is_scikit_learns_difference() -> None:

@@ -91,8 +91,8 @@ def test_latency__near_the_limit__is_inconclusive_and_says_how_many_calls_would_
 
 @pytest.mark.parametrize("limit", ["p50_ms", "p95_ms", "p99_ms", "batch_p95_ms"])
 def test_latency__every_limit__can_fail(limit: str) -> None:
-    strict = LatencyCheck(id="latency", **{limit: 1.0})
-    generous = LatencyCheck(id="latency", **{limit: 1000.0})
+    strict = LatencyCheck(id="latency", calls=400, **{limit: 1.0})
+    generous = LatencyCheck(id="latency", calls=400, **{limit: 1000.0})
 
     assert judge(strict, around(10, 400)).verdict == "failed"
     assert judge(generous, around(10, 400)).verdict == "passed"

@@ -21,9 +21,7 @@ def column(values: Any) -> pa.ChunkedArray:
 
 
 def feature(name: str, trained: Any, current: Any, importance: float | None = None) -> dict[str, Any]:
-    found = moved(column(trained), column(current))
-    assert found is not None
-    return {"feature": name, "importance": importance, **found}
+    return {"feature": name, "importance": importance, **moved(column(trained), column(current))}
 
 
 def judged(*features: dict[str, Any], requests: int = 5000, days: int = 7, **settings: Any) -> Judgement:
@@ -83,20 +81,67 @@ def test_live_drift__too_little_traffic__says_how_much_more() -> None:
     assert "380 more" in judgement.message
 
 
-def test_live_drift__values_that_nothing_is_known_of__are_told_and_not_judged() -> None:
-    gone = feature("wind", TRAINED, pa.nulls(5000, pa.float64()))
-    new = feature("gust", pa.nulls(5000, pa.float64()), TRAINED)
+def test_live_drift__feature_that_vanished__fails_by_its_nulls() -> None:
+    still = feature("temp", TRAINED, RANDOM.normal(0, 1, 5000))
+    gone = feature("wind", TRAINED, pa.nulls(5000, pa.float64()), importance=0.3)
+    judgement = judged(still, gone)
 
     assert (gone["effect"], gone["null_share"]) == (None, 1.0)
+    assert judgement.verdict == "failed"
+    assert "wind 100% null (trained 0%), importance 30%" in judgement.message
+    assert [each["feature"] for each in judgement.detail["features"] if each["moved"]] == ["wind"]
+
+
+@pytest.mark.parametrize("missing", [float("nan"), float("inf"), -float("inf"), None])
+@pytest.mark.parametrize(("share", "verdict"), [(0.05, "passed"), (0.1, "passed"), (0.2, "failed")])
+def test_live_drift__nulls_that_surely_grew_beyond_the_tolerance__fail(
+    missing: float | None, share: float, verdict: str
+) -> None:
+    present = 5000 - round(5000 * share)
+    values = [*RANDOM.normal(0, 1, present).tolist(), *[missing] * (5000 - present)]
+    judgement = judged(feature("wind", TRAINED, values))
+
+    assert judgement.verdict == verdict
+    assert judgement.detail["features"][0]["nulls_low"] < share
+
+
+def test_live_drift__few_requests__nulls_get_the_benefit_of_the_doubt() -> None:
+    few = [*RANDOM.normal(0, 1, 85).tolist(), *[None] * 15]
+
+    assert judged(feature("wind", TRAINED, few), requests=500).verdict == "passed"
+
+
+def test_live_drift__sparse_feature_without_a_value_today__is_inconclusive() -> None:
+    sparse = [1.0, *[None] * 19] * 1000
+    judgement = judged(feature("wind", sparse, pa.nulls(5000, pa.float64())))
+
+    assert judgement.verdict == "inconclusive"
+    assert "1 of 1 features can not be compared, by 5,000 requests in 7 days: wind 100% null (trained 95%)" in (
+        judgement.message
+    )
+
+
+def test_live_drift__feature_of_another_type__is_inconclusive() -> None:
+    judgement = judged(feature("wind", TRAINED, ["a"] * 5000))
+
+    assert judgement.verdict == "inconclusive"
+    assert "wind is of another type than in training" in judgement.message
+
+
+def test_live_drift__feature_that_training_had_not__does_not_stop() -> None:
+    new = feature("gust", pa.nulls(5000, pa.float64()), TRAINED)
+
     assert (new["effect"], new["trained_null_share"]) == (None, 1.0)
-    assert judged(gone, new).verdict == "passed"
+    assert judged(new).verdict == "passed"
 
 
-def test_live_drift__times_and_changed_types__are_not_compared() -> None:
-    times = column(pa.array([1, 2], pa.timestamp("us", "UTC")))
+def test_live_drift__times__are_compared_by_their_nulls_alone() -> None:
+    times, gone = pa.array([1, 2] * 500, pa.timestamp("us", "UTC")), pa.nulls(1000, pa.timestamp("us", "UTC"))
+    judgement = judged(feature("seen_at", times, times))
 
-    assert moved(times, times) is None
-    assert moved(column([1.0]), column(["a"])) is None
+    assert judgement.verdict == "passed"
+    assert "Only nulls were compared of seen_at." in judgement.message
+    assert judged(feature("seen_at", times, gone)).verdict == "failed"
 
 
 def test_live_drift__other_days_than_were_looked_at__can_not_be_told() -> None:

@@ -84,3 +84,18 @@ def test_alone__times__have_an_order() -> None:
     later = pa.array((X * 1e9).astype(np.int64), pa.timestamp("us", "UTC"))
 
     assert alone(Y, column(later), is_binary=True)["order"]["estimate"] == pytest.approx(roc_auc_score(Y, X), abs=1e-6)
+
+
+@pytest.mark.parametrize("infinite", [float("inf"), float("-inf")])
+@pytest.mark.parametrize("is_binary", [True, False])
+def test_alone__infinite_values__count_as_missing(infinite: float, is_binary: bool) -> None:
+    holes = np.arange(len(X)) % 10 == 0
+
+    found = alone(Y, column(np.where(holes, infinite, X)), is_binary=is_binary)
+
+    assert found == alone(Y, column(np.where(holes, np.nan, X)), is_binary=is_binary)
+    assert found["order"]["n"] == 2700
+
+
+def test_alone__nothing_but_infinite_values__tells_nothing_of_the_order() -> None:
+    assert set(alone(Y, column(np.full(len(X), np.inf)), is_binary=True)) == {"levels"}

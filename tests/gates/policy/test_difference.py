@@ -82,10 +82,12 @@ STRICTER: list[tuple[dict[str, Any], str, Any, Any]] = [
     (FAIR, "small_groups", "shown", "inconclusive"),
     (LATENCY, "p50_ms", None, 20.0),
     (LATENCY, "p95_ms", 100.0, 50.0),
-    (LATENCY, "p99_ms", 100.0, 50.0),
+    ({**LATENCY, "calls": 400}, "p99_ms", 100.0, 50.0),
     (LATENCY, "batch_p95_ms", None, 50.0),
     (LATENCY, "ratio_to_champion", 1.2, 1.1),
+    (LATENCY, "confidence", 0.9, 0.95),
     (LATENCY, "minimum_calls", 20, 40),
+    ({**LATENCY, "batch_p95_ms": 50}, "batch_rows", 100, 200),
     (LATENCY, "control_tolerance", 0.25, 0.1),
     (ROBUST, "parity_tolerance", 1e-5, 1e-6),
     (ROBUST, "missing_values", 0.5, 1.0),
@@ -147,6 +149,8 @@ def test_setting__one_way_is_stricter__and_the_other_looser(
         (SLICES, "by", ["a", "b"], ["a", "c"]),
         (CI, "require", ["lint", "unit"], ["lint", "integration"]),
         (LEAK, "ignore", ["a"], ["b"]),
+        (DRIFT, "days", 7, 14),
+        (DRIFT, "days", 14, 7),
     ],
 )
 def test_setting__what_is_asked_about__is_looser_whatever_came_instead(
@@ -162,11 +166,9 @@ def test_setting__what_is_asked_about__is_looser_whatever_came_instead(
     [
         (FLOOR, "confidence", 0.9, 0.95),
         (SLICES, "find", 5, 0),
-        (LATENCY, "confidence", 0.9, 0.95),
         (LATENCY, "calls", 100, 200),
         (LATENCY, "batch_rows", 100, 200),
         (LATENCY, "budget_seconds", 1.0, 2.0),
-        (DRIFT, "days", 7, 14),
     ],
 )
 def test_setting__that_moves_no_bar__goes_neither_way(
@@ -268,6 +270,32 @@ def test_document__other_threshold_and_waiting__are_told_and_go_neither_way() ->
     ]
 
 
+@pytest.mark.parametrize(
+    "check",
+    [
+        FAIR,
+        {**FAIR, "measure": "demographic_parity_ratio", "at_most": None, "at_least": 0.8, "use": "upper_bound"},
+        *({**FLOOR, "metric": name} for name in ("accuracy", "precision", "recall", "specificity", "f1")),
+        {**RIVAL, "metric": "balanced_accuracy"},
+        {**SLICES, "metric": "f1"},
+    ],
+)
+def test_document__other_threshold_of_decisions_that_are_judged__is_looser_either_way(check: dict[str, Any]) -> None:
+    for one, other in ((0.5, 0.25), (0.25, 0.5)):
+        (found,) = compare(document(check, threshold=one), document(check, threshold=other))
+        assert (found.setting, found.direction) == ("threshold", "looser")
+    quiet = {**check, "blocking": False}
+    assert [each.direction for each in compare(document(quiet), document(quiet, threshold=0.1))] == ["neither"]
+
+
+def test_latency__batches_without_a_limit__may_have_any_size() -> None:
+    grown = changes(LATENCY, {**LATENCY, "batch_rows": 10})
+    limited = changes({**LATENCY, "batch_rows": 10}, {**LATENCY, "batch_rows": 5, "batch_p95_ms": 50})
+
+    assert [each.direction for each in grown] == ["neither"]
+    assert {each.setting: each.direction for each in limited} == {"batch_p95_ms": "stricter", "batch_rows": "neither"}
+
+
 def test_document__without_one_before__is_new_throughout() -> None:
     found = compare(None, document(FLOOR, {**RIVAL, "blocking": False}))
 
@@ -276,7 +304,7 @@ def test_document__without_one_before__is_new_throughout() -> None:
 
 
 def test_change__in_words_and_as_json() -> None:
-    (found,) = changes({**LATENCY, "p99_ms": 20}, LATENCY)
+    (found,) = changes({**LATENCY, "calls": 400, "p99_ms": 20}, {**LATENCY, "calls": 400})
 
     assert str(found) == "speed: p99_ms 20 → not asked, looser"
     assert found.as_dict() == {
