@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *_against_the_champion(draws),
         *_rows_asked_for(draws // 10),
         *_other_metrics(draws // 10),
+        *_rows_asked_for_by_others(draws // 20),
         *_rare_blunders(draws // 2),
         *_absolute(draws // 4),
         *_rows_asked_of_a_bar(draws // 5),
@@ -215,6 +216,28 @@ def _share_of(check: VersusChampionCheck, n: int, draws: int, *, worse: bool, ve
         measured = measure_versus.measure(check, replace(frozen, document=document))
         count += judge_versus.judge(check, measured).verdict == verdict
     return _certain(count, draws, cells=8 * len(OTHERS)), 100 * count / draws
+
+
+def _rows_asked_for_by_others(draws: int) -> Iterator[Figure | Rate]:
+    """As for accuracy, by metrics of influences: an undecided run of an equal one, then as many rows as it asks for."""
+    print("an equal version on the rows that an undecided run of 1,000 asks for (median): passed")
+    worst = 100.0
+    for metric, margin in (("roc_auc", 0.01), ("average_precision", 0.03), ("brier", 0.003), ("log_loss", 0.02)):
+        check = VersusChampionCheck(id="versus", metric=metric, not_worse_by=margin, minimum_rows=1)
+        random = np.random.default_rng(11)
+        passed, asked = 0, []
+        for _ in range(draws):
+            first = judge_versus.judge(
+                check, measure_versus.measure(check, holdout(*_scene(1000, random, worse=False)))
+            )
+            more = re.search(r"about ([\d,]+) more rows would decide about a version as good", first.message)
+            if more is None:
+                continue
+            asked.append(1000 + int(more[1].replace(",", "")))
+            passed += _verdict_of(check, *_scene(asked[-1], random, worse=False)) == "passed"
+        _row(metric, f"{np.median(asked):,.0f} rows", f"{100 * passed / len(asked):.1f} %")
+        worst = min(worst, 100 * passed / len(asked))
+    yield Rate("equal_passes_at_rows_asked_for_other_metrics", worst, "%", at_least=85)
 
 
 # ---------------------------------------------------------------------- rare and grave

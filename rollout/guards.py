@@ -44,7 +44,9 @@ _ENTERED = f"""
     OR (OLD.state = 'canary' AND NEW.state = 'promoted')
     OR ({PASSED_GATES_IN_FORCE})
 """
-_NO_TRAFFIC = "a version that has not passed every gate of the policy in force can not enter a rollout, its shadow or its canary"
+_NO_TRAFFIC = (
+    "a version that has not passed every gate of the policy in force can not enter a rollout, its shadow or its canary"
+)
 _NO_ROUTE = "the route serves only promoted champions and the candidate of an active rollout"
 _NO_CHAMPION = "only a promoted version of the model can be champion"
 

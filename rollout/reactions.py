@@ -16,8 +16,9 @@ ROLLOUTS = Service("rollouts")
 def propose_rollouts(event: Event) -> None:
     """A version passed its gates: put it before its model's endpoints.
 
-    Not when a retraining holds it back to compare it with its other candidates (it proposes the best one itself; when a
-    new policy ended that rollout it is proposed again), and not what can not be scored here. A pass that a newer policy has voided meanwhile proposes nothing.
+    Not when a retraining holds it back to compare it with its other candidates (it proposes the best one itself; what
+    it proposed once is proposed again here), and not what can not be scored here. A pass that a newer policy has voided
+    meanwhile proposes nothing.
     """
     gate_run = GateRun.objects.select_related("version__training_run", "version__registered_model").get(
         pk=event.subject_id

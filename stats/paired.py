@@ -43,6 +43,14 @@ def gain(
     return Interval(estimate, found.low - room, found.high + room, len(y), confidence)
 
 
+def reach_of(metric: str, y: FloatArray, candidate: FloatArray, champion: FloatArray, *, threshold: float) -> float:
+    """The most that one row could pull a gain by; 0 for shares of rows, whose interval knows it already."""
+    if metric in ("accuracy", *OF_OUTCOME):
+        return 0.0
+    both = (METRICS[metric].to_first_order(y, each, threshold=threshold) for each in (candidate, champion))
+    return max((each.reach for each in both if each is not None), default=0.0)
+
+
 def _mean(rows: FloatArray, reach: float, confidence: float) -> Interval:
     mean = float(rows.mean())
     return around(mean, rows - mean, reach=reach, confidence=confidence)

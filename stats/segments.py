@@ -32,7 +32,8 @@ def worst_segments(
     """Leaves of a regression tree over ``features``, largest mean of ``target`` first.
 
     Numbers are split by value, text and categories by level (one-hot); missing and infinite numbers go where
-    scikit-learn's tree finds them better placed. Empty when there are fewer than twice ``minimum_rows`` rows. A description, not a test.
+    scikit-learn's tree finds them better placed. Empty when there are fewer than twice ``minimum_rows`` rows. A
+    description, not a test.
     """
     from sklearn.tree import DecisionTreeRegressor
 

@@ -66,7 +66,7 @@ def _served(check: DataQualityCheck, version: ModelVersion, frozen: Frozen, want
         return _nothing(frozen, "All its features come with the request: the online store has nothing of them.")
     asked = _asked_last(version, frozen, check.served_entities)
     if not asked.num_rows:
-        return _nothing(frozen, "Nobody asked in the last 28 days: there is nothing served to look at yet, which stops no version.")
+        return _nothing(frozen, "Nobody asked in the last 28 days: there is nothing served to look at.")
     told: Json = {"rows": asked.num_rows, "missing": [], "duplicates": None, "columns": {}}
     found = online.stored(service, asked, now=frozen.began)
     types = dict(zip(found.names, online.plan_of(service).types, strict=True))

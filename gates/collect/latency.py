@@ -20,6 +20,7 @@ from gates.frozen import Frozen, Json, Unmeasurable, had
 from gates.judge import latency as judging
 from gates.models import GateRun
 from gates.policy import LatencyCheck
+from gates.policy.checks import QUANTILES
 from registry.models import ModelVersion
 from stats.interval import FloatArray
 from stats.latency import calls_needed
@@ -203,7 +204,7 @@ def _is_starved(check: LatencyCheck, times: Mapping[str, Timed]) -> bool:
 
 def _wanted(check: LatencyCheck) -> int:
     """How many calls it takes at least to show that a version keeps the limits on single rows, when none is slow."""
-    quantiles = [judging.QUANTILES[name] for name in check.limits if name in judging.QUANTILES]
+    quantiles = [QUANTILES[name] for name in check.limits if name in QUANTILES]
     needed = [calls_needed(0, 0, allowed=1 - q, confidence=check.confidence) or 0 for q in quantiles]
     return min(check.calls, max([check.minimum_calls, *needed]))
 

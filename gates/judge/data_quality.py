@@ -222,9 +222,7 @@ def outside(entry: Stored, low: float | None, high: float | None, rows: int) -> 
     below = _below(entry, low) if low is not None else Share(0.0, 0.0)
     above = _above(entry, high) if high is not None else Share(0.0, 0.0)
     present = (rows - entry["nulls"] - entry["infinite"]) / rows
-    return Share(
-        (below.low + above.low) * present + infinite, min(1.0, below.high + above.high) * present + infinite
-    )
+    return Share((below.low + above.low) * present + infinite, min(1.0, below.high + above.high) * present + infinite)
 
 
 def _below(entry: Stored, bound: float) -> Share:
@@ -328,7 +326,9 @@ def _served_words(check: DataQualityCheck, served: Stored) -> str:
     if served["why"]:
         asked = {"stale": check.stale, "served_nulls": check.served_nulls}
         names = " and ".join(name for name, limit in asked.items() if limit is not None)
-        return f"{served['why']}{f' What is served was not held against {names}.' if names else ''}"
+        return (
+            f"{served['why']}{f' So {names} judged nothing that is served, which stops no version.' if names else ''}"
+        )
     entries = served["columns"].values()
     cells, known = sum(each["entities"] for each in entries), sum(each["known"] for each in entries)
     missing = _percent(sum(each["nulls"] for each in entries) / cells) if cells else "none"

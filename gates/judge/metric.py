@@ -38,7 +38,8 @@ def judge(check: MetricCheck, measured: Mapping[str, Any]) -> Judgement:
     if verdict == "inconclusive":
         bar = check.at_least if check.at_least is not None else check.at_most
         assert bar is not None
-        outcome = f"{outcome.partition(':')[0]}; {more_rows(value, abs(value.estimate - bar), rows=rows)} if it stays as measured"
+        more = more_rows(value, abs(value.estimate - bar), rows=rows)
+        outcome = f"{outcome.partition(':')[0]}; {more} if it stays as measured"
     return judged(check, verdict, f"{label} {told(value)} on {rows:,} rows {outcome}.", value, n=rows, detail=detail)
 
 

@@ -175,13 +175,13 @@ def _decimals(interval: Interval) -> int:
     return 3 if half <= 0 else min(6, max(0, 1 - math.floor(math.log10(half))))
 
 
-def more_rows(measured: Interval, distance: float, *, rows: int | None = None) -> str:
+def more_rows(measured: Interval, distance: float, *, rows: int | None = None, reach: float = 0.0) -> str:
     """How many more rows would decide about something ``distance`` away, rounded up to two digits, in words.
 
     Rows of the whole holdout: ``rows`` is how many there are, of which the interval rests on ``measured.n``. A recall
-    of 200 positives among 4,000 rows takes twenty rows more for every positive more.
+    of 200 positives among 4,000 rows takes twenty rows more for every positive more. ``reach``: see ``rows_to_decide``.
     """
-    needed = rows_to_decide(measured, distance)
+    needed = rows_to_decide(measured, distance, reach=reach)
     if needed is None or measured.n == 0:
         return "no reachable number of rows would decide"
     share = 1.0 if rows is None else rows / measured.n

@@ -17,7 +17,7 @@ from gates.judge.verdicts import Judgement, VerdictName, judged, more_rows, stor
 from gates.policy import VersusChampionCheck
 from stats.interval import Interval
 from stats.metrics import METRICS
-from stats.planning import rows_to_decide
+from stats.planning import MOST, rows_to_decide
 
 
 def judge(check: VersusChampionCheck, measured: Mapping[str, Any]) -> Judgement:
@@ -39,10 +39,11 @@ def judge(check: VersusChampionCheck, measured: Mapping[str, Any]) -> Judgement:
         message = f"{label} has no value on these {rows:,} rows: {why_none(check.metric)}."
         return judged(check, "inconclusive", message, n=rows, detail=detail)
     verdict = _verdict(gain, sure, margin)
+    needed = _rows_needed(gain, sure, margin, reach=measured.get("reach", 0.0))
     meaning = {
         "passed": f"worse by {margin:g} is excluded" if margin else "it is better",
         "failed": f"more than the {margin:g} allowed" if margin else "it may not be worse at all",
-        "inconclusive": f"worse by {margin:g} can not be excluded; {_rows_needed(gain, margin)}",
+        "inconclusive": f"worse by {margin:g} can not be excluded; {needed}",
     }[verdict]
     message = f"{label} {told_gain(gain, champion)} on the same {rows:,} rows: {meaning}."
     return judged(check, verdict, message, gain, n=rows, detail=detail)
@@ -56,11 +57,15 @@ def _verdict(gain: Interval, sure: Interval, margin: float) -> VerdictName:
     return "inconclusive"
 
 
-def _rows_needed(gain: Interval, margin: float) -> str:
+def _rows_needed(gain: Interval, sure: Interval, margin: float, *, reach: float) -> str:
     """How many more rows would decide: for an equally good version, else (these would have done) as it was measured."""
     if margin == 0:
         return "no number of rows can show it of an equally good version"
-    needed = rows_to_decide(gain, margin)
-    if needed is not None and needed > gain.n:
-        return f"{more_rows(gain, margin)} about a version as good as the champion"
-    return f"{more_rows(gain, abs(gain.estimate + margin))} if it stays as measured"
+    needed = [
+        (rows_to_decide(interval, distance, reach=reach) or MOST, interval, distance)
+        for interval, distance in ((gain, margin), (sure, 2 * margin))
+    ]
+    most, interval, distance = max(needed, key=lambda each: each[0])
+    if most > gain.n:
+        return f"{more_rows(interval, distance, reach=reach)} about a version as good as the champion"
+    return f"{more_rows(gain, abs(gain.estimate + margin), reach=reach)} if it stays as measured"

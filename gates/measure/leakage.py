@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 
 from features.schemas import kind, known_values
 from gates.frozen import Json
-from stats.interval import FloatArray, z_for
-from stats.metrics import roc_auc
+from stats.interval import FloatArray
+from stats.metrics.probabilities import roc_auc_rows
 
 LEAST_OF_A_CLASS = 20
 """Of fewer positives (or negatives) a perfect order may be luck."""
 BINS = 32
 PRIOR_ROWS = 10.0
 """A level's mean counts the overall mean as so many more rows."""
-_CONFIDENCE = 0.95
 
 Codes = NDArray[np.int64]
 
@@ -55,20 +54,16 @@ def strength(y: FloatArray, x: FloatArray, *, is_binary: bool) -> Json | None:
         positives = int(y.sum())
         if min(positives, n - positives) < LEAST_OF_A_CLASS:
             return None
-        found = roc_auc(y, x, _CONFIDENCE)
+        found = roc_auc_rows(y, x)
         if found is None:
             return None
-        spread = _logit(found.high) - _logit(found.low) if 0 < found.low < found.high < 1 else 0.0
-        error = spread / (2 * z_for(_CONFIDENCE))
-        return {"estimate": max(found.estimate, 1 - found.estimate), "error": error, "n": n}
+        auc, spread = found.estimate, math.sqrt(float((found.rows**2).sum())) / n
+        error = spread / (auc * (1 - auc)) if 0 < auc < 1 else 0.0
+        return {"estimate": max(auc, 1 - auc), "error": error, "n": n}
     if n < 2 * LEAST_OF_A_CLASS or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     rho = _rank_correlation(y, x)
     return {"estimate": rho * rho, "error": math.sqrt((1 + rho * rho / 2) / (n - 3)), "n": n}
-
-
-def _logit(share: float) -> float:
-    return math.log(share / (1 - share))
 
 
 def _rank_correlation(y: FloatArray, x: FloatArray) -> float:

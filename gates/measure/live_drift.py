@@ -48,7 +48,7 @@ def _null_share(column: pa.ChunkedArray, values: FloatArray | list[Any] | None) 
     if not len(column):
         return 1.0
     if values is None or isinstance(values, list):
-        return column.null_count / len(column)
+        return float(column.null_count / len(column))
     return float(np.isnan(values).mean())
 
 

@@ -11,7 +11,7 @@ from gates.policy import VersusChampionCheck
 from stats.contrast import rows_that_speak
 from stats.interval import FloatArray, Interval
 from stats.metrics import METRICS
-from stats.paired import gain
+from stats.paired import gain, reach_of
 
 SURE = 0.99
 """Two-sided: each error that the judgement excludes for certain is one of two hundred runs by the interval, and of a
@@ -22,7 +22,7 @@ def measure(check: VersusChampionCheck, frozen: Frozen) -> Json:
     """``gain``: by how much the version is better, at the check's confidence and (``sure``) at 99 %; both values alone.
 
     Only rows that the champion could score count; the version itself has to score all. ``speaking``: how many of them
-    the metric rests on, for the version that has fewer.
+    the metric rests on, for the version that has fewer. ``reach``: the most that one row could pull the gain by.
     """
     if not frozen.champion_name:
         return {"champion": ""}
@@ -41,6 +41,7 @@ def measure(check: VersusChampionCheck, frozen: Frozen) -> Json:
         "champion": frozen.champion_name,
         "rows": len(y),
         "speaking": min(rows_that_speak(check.metric, y, scores, threshold=threshold) for scores in (p, q)),
+        "reach": reach_of(check.metric, y, p, q, threshold=threshold),
         "gain": asdict(measured) if measured else None,
         "sure": asdict(sure) if sure else None,
         "candidate_value": alone(p),

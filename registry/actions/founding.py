@@ -70,8 +70,8 @@ def change_model(
 ) -> None:
     """Change what is said of a model, its tier or its owners. Nothing changed: nothing recorded.
 
-    Words: any owner. A duty is handed on by the group that has it, and not so that one group has all three. The tier is the product owner's: the policy is data
-    science's, so that lighter gates for a model take both.
+    Words: any owner. A duty is handed on by the group that has it, and never so that one group has all three. The tier
+    is the product owner's: the policy is data science's, so that lighter gates for a model take both.
     """
     owners = {"data_science": data_science, "platform": platform, "product": product}
     wanted: dict[str, Any] = {"title": title, "description": description, "tier": tier, **owners}

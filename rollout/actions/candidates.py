@@ -308,7 +308,9 @@ def _judge_again(rollout: Rollout, policy: Policy, *, instead_of: str, asked_by:
     (``rollout.reactions``); when it was judged under that policy already, what came of it stands.
     """
     version, was = rollout.version, rollout.gate_run.policy
-    reason = f"{policy} is in force now; {version} passed under {was}, which lets nothing into shadow or canary any more."
+    reason = (
+        f"{policy} is in force now; {version} passed under {was}, which lets nothing into shadow or canary any more."
+    )
     judged = version.gate_runs.filter(policy=policy).order_by("-number").first()
     reason += f" {judged} is {judged.state}." if judged else " It is judged again."
     said = asked_by.name if isinstance(asked_by, Service) else asked_by.get_username()

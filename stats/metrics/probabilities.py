@@ -42,8 +42,8 @@ def roc_auc(y: ArrayLike, p: ArrayLike, confidence: float = 0.95) -> Interval | 
     """Area under the ROC curve: how often a positive scores above a negative. DeLong et al. 1988.
 
     The bounds are where a score test stops excluding (Newcombe 2006, method 5): few rows of one class that happen to
-    rank well have no spread of their own, but the variance at the bound they have (Hanley & McNeil 1982); DeLong's where
-    that is larger. Student's t for as many rows as the rarer class has.
+    rank well have no spread of their own, but the variance at the bound they have (Hanley & McNeil 1982); DeLong's
+    where that is larger. Student's t for as many rows as the rarer class has.
     """
     outcomes, scores = binary(y, p)
     if not _has_both(outcomes):

@@ -38,6 +38,30 @@ def test_gate_report__what_stopped_it__is_drawn_and_the_rest_when_unfolded(
     assert visitor.complaints == []
 
 
+def test_gate_report__level_that_is_html__is_drawn_as_the_text_it_is(world: World, visitor: Visitor) -> None:
+    """In the page's labels and in Plotly's, which would make a link of it."""
+    hostile = '<a href="https://evil.example/">x & y</a>'
+    visitor.sign_in(world.scientist)
+    assert visitor.open(reverse("portal:model", args=[world.registered_model.name])) == 200
+    page = visitor.page
+    page.evaluate(
+        """(level) => {
+            const script = Object.assign(document.createElement("script"), {type: "application/json", id: "hostile"});
+            script.textContent = JSON.stringify(
+                {data: [{type: "bar", orientation: "h", x: [1], y: [level]}], layout: {}});
+            const place = document.createElement("div");
+            place.dataset.chart = "hostile";
+            document.body.append(script, place);
+            document.dispatchEvent(new Event("DOMContentLoaded"));
+        }""",
+        hostile,
+    )
+    page.wait_for_selector("[data-chart=hostile] .ytick text")
+    assert page.locator("[data-chart=hostile] .ytick text").text_content() == hostile
+    assert page.locator("[data-chart=hostile] a[*|href*=evil]").count() == 0
+    assert page.locator("a[href*=evil]").count() == 0
+
+
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_gate_report__on_a_narrow_screen__needs_no_sideways_scrolling(
     world: World, run: GateRun, visitor: Visitor, colours: str

@@ -10,11 +10,11 @@ from django.db import connection
 
 from gates import actions
 from gates.judge import Judgement
-from gates.models import Evidence, GateRun, Policy, Preparation
+from gates.models import Evidence, GateRun, Policy, PolicyDecision, Preparation
 from gates.preparation import Prepared
 from registry.models import LoadClass, ModelVersion, RegisteredModel
 from rollout.models import Endpoint, Rollout
-from tests.builders import NOON, ROBOT, policy_in_force, registered_model
+from tests.builders import NOON, ROBOT, alice, paula, policy_in_force, registered_model
 
 CODE = "c0de" * 16
 JUNIT = '<testsuite><testcase classname="tests" name="test_a"/><testcase classname="tests" name="test_b"/></testsuite>'
@@ -44,6 +44,35 @@ def version(of: RegisteredModel | None = None, **fields: Any) -> ModelVersion:
 def policy(*checks: dict[str, Any], of: RegisteredModel | None = None, **fields: Any) -> Policy:
     document = {"checks": list(checks or [AUC]), **fields}
     return policy_in_force(of or registered_model(), document)
+
+
+def unreadable_policy(of: RegisteredModel) -> Policy:
+    """A policy in force in a form that is no longer read, as an older Gatehouse may have left it."""
+    document = {"checks": [{**AUC, "drift_tolerance": 1}]}
+    number = of.policies.count() + 1
+    values: dict[str, Any] = {"document": document, "content_hash": f"old {number}", "created_by": alice()}
+    old = Policy.objects.create(registered_model=of, number=number, created_at=NOON, **values)
+    PolicyDecision.objects.create(
+        policy=old, outcome="confirmed", duty="product", reason="Then.", decided_by=paula(), decided_at=NOON
+    )
+    return old
+
+
+def run_under(of: ModelVersion, policy: Policy, state: str = "open") -> GateRun:
+    """A run that somebody else opened, of a policy with one blocking check."""
+    run = GateRun.objects.create(
+        registered_model=of.registered_model,
+        version=of,
+        policy=policy,
+        state="open",
+        number=of.gate_runs.count() + 1,
+        required_checks=1,
+        opened_at=NOON,
+        deadline=NOON + timedelta(days=7),
+    )
+    GateRun.objects.filter(pk=run.pk).update(state=state)
+    run.refresh_from_db()
+    return run
 
 
 def evidence(kind: str, payload: Any = JUNIT, *, code_digest: str = CODE, **fields: Any) -> Evidence:
@@ -93,6 +122,15 @@ def passed(of: ModelVersion | None = None) -> GateRun:
     run = running(of)
     actions.conclude(run, [judged("auc-floor")], actor=ROBOT, now=NOON)
     return run
+
+
+def crown(gate_run: GateRun) -> None:
+    """Make the version of a passed run champion, by way of a rollout that was promoted."""
+    promoted = rollout(gate_run)
+    promoted.save()
+    Rollout.objects.filter(pk=promoted.pk).update(state="promoted")
+    of = gate_run.registered_model
+    of.aliases.update_or_create(name="champion", defaults={"version": gate_run.version, "since": NOON})
 
 
 def endpoint(of: RegisteredModel) -> Endpoint:

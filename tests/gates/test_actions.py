@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -7,6 +8,7 @@ from audit.models import Event
 from gates import actions
 from gates.models import CheckResult, GateRun
 from jobs.models import Job
+from registry.models import ModelVersion
 from tests.builders import NOON, ROBOT, alice, charlie, registered_model
 from tests.gates import rows
 
@@ -235,3 +237,72 @@ def test_rerun__passed_under_an_older_policy__opens_the_next_run() -> None:
 
     assert actions.rerun(run.version, actor=ROBOT, reason="", now=NOON).policy.number == 2
     assert CheckResult.objects.filter(gate_run=run).count() == 1
+
+
+# ---------------------------------------------------------------------- a champion who was replaced
+
+VERSUS = {"id": "versus", "kind": "versus_champion", "metric": "roc_auc", "not_worse_by": 0.01}
+BEATS = [replace(rows.judged("versus"), kind="versus_champion")]
+
+
+def won(version: ModelVersion | None = None) -> GateRun:
+    run = rows.running(version)
+    actions.conclude(run, BEATS, actor=ROBOT, now=NOON)
+    return run
+
+
+def test_conclude__another_champion_since_it_began__passes_nothing_and_judges_anew_once() -> None:
+    rows.policy(VERSUS)
+    rival = won()
+    run = rows.running()
+    rows.crown(rival)
+
+    actions.conclude(run, BEATS, actor=ROBOT, now=NOON)
+
+    assert run.state == "inconclusive"
+    assert f"{rival.version} became champion" in run.state_reason
+    again = GateRun.objects.get(version=run.version, number=2)
+    assert (again.state, again.champion) == ("running", rival.version)
+    actions.conclude(again, BEATS, actor=ROBOT, now=NOON)
+    assert again.state == "passed"
+    assert run.version.gate_runs.count() == 2
+
+
+def test_conclude__failed_and_another_champion_since__stays_failed() -> None:
+    rows.policy(VERSUS)
+    rival = won()
+    run = rows.running()
+    rows.crown(rival)
+
+    actions.conclude(run, [replace(BEATS[0], verdict="failed")], actor=ROBOT, now=NOON)
+
+    assert (run.state, run.version.gate_runs.count()) == ("failed", 1)
+
+
+def test_conclude__another_champion_where_nobody_must_beat_one__passes() -> None:
+    rival = rows.passed()
+    run = rows.running()
+    rows.crown(rival)
+
+    actions.conclude(run, [rows.judged("auc-floor")], actor=ROBOT, now=NOON)
+
+    assert run.state == "passed"
+
+
+def test_rerun__passed_against_a_champion_who_was_replaced__opens_the_next_run() -> None:
+    rows.policy(VERSUS)
+    run, rival = won(), won()
+    rows.crown(rival)
+
+    assert actions.rerun(run.version, actor=ROBOT, reason="", now=NOON).champion == rival.version
+    with pytest.raises(Conflict, match="nothing to prove"):
+        actions.rerun(rival.version, actor=ROBOT, reason="It is the champion itself.", now=NOON)
+
+
+def test_conclude__policy_in_force_that_can_not_be_read__ends_the_run_all_the_same() -> None:
+    run = rows.running()
+    rows.unreadable_policy(run.registered_model)
+
+    actions.conclude(run, [rows.judged("auc-floor")], actor=ROBOT, now=NOON)
+
+    assert (run.state, run.version.gate_runs.count()) == ("inconclusive", 1)

@@ -43,6 +43,42 @@ def test_junit__nested_suites__are_counted() -> None:
     assert read("unit", nested).verdict == "failed"
 
 
+@pytest.mark.parametrize("inside", [FAILURE, '<error message="fixture"/>'])
+@pytest.mark.parametrize(
+    "around",
+    [
+        "<testsuites>{green}{red}</testsuites>",
+        "<testsuites>{red}{green}</testsuites>",
+        "<testsuites>{green}<other>{red}</other></testsuites>",
+        '<testsuites xmlns:x="urn:x">{green}<x:testsuite>{hidden}</x:testsuite></testsuites>',
+        "<testsuite><testcase name='a'/><testcase name='b'>{red}</testcase></testsuite>",
+    ],
+)
+def test_junit__a_failing_case_anywhere__fails(around: str, inside: str) -> None:
+    red = CASE.format(1, inside)
+    hidden = red.replace("testcase", "x:testcase")
+    report = read("unit", around.format(green=f"<testsuite>{CASE.format(0, '')}</testsuite>", red=red, hidden=hidden))
+
+    assert report.verdict == "failed"
+    assert report.payload["failed"] == 1
+
+
+def test_junit__a_suite_that_failed_as_a_whole__fails() -> None:
+    assert read("unit", f"<testsuites><testsuite>{CASE.format(0, '')}{FAILURE}</testsuite></testsuites>").verdict == (
+        "failed"
+    )
+
+
+def test_junit__cases_outside_of_a_suite__prove_nothing() -> None:
+    case = CASE.format(0, "")
+    beside = read("unit", f"<testsuites><testsuite>{case}</testsuite>{case}{case}</testsuites>")
+
+    assert (beside.verdict, beside.payload["tests"]) == ("passed", 1)
+    assert beside.summary == "1 test passed, 2 outside of a suite"
+    alone = read("unit", f"<testsuites>{case}</testsuites>")
+    assert (alone.verdict, alone.summary) == ("error", "no test ran, 1 outside of a suite")
+
+
 def test_junit__a_failure__fails_and_names_the_test() -> None:
     report = read("unit", junit("", FAILURE))
 

@@ -103,6 +103,34 @@ def test_rollout__under_a_policy_replaced_since__can_neither_be_made_nor_started
         another.save()
 
 
+@pytest.mark.parametrize("was", ["shadow", "paused"])
+def test_rollout__whose_policy_was_replaced_on_the_way__enters_no_stage_any_more(was: str) -> None:
+    rollout = rows.rollout(rows.passed())
+    rollout.save()
+    mine = Rollout.objects.filter(pk=rollout.pk)
+    mine.update(state="shadow")
+    mine.update(state=was)
+    rows.policy({**rows.AUC, "at_least": 0.9})
+
+    for state in {"shadow", "canary", "promoted"} - {was}:
+        with refused(match="policy in force"), transaction.atomic():
+            mine.update(state=state)
+    mine.update(state="aborted")
+
+
+def test_rollout__canary_that_began_under_a_policy_replaced_since__goes_on_and_is_promoted() -> None:
+    rollout = rows.rollout(rows.passed())
+    rollout.save()
+    mine = Rollout.objects.filter(pk=rollout.pk)
+    for state in ("shadow", "canary"):
+        mine.update(state=state)
+    rows.policy({**rows.AUC, "at_least": 0.9})
+
+    mine.update(state="canary", step=2)
+    mine.update(state="promoted")
+    assert mine.get().state == "promoted"
+
+
 # ---------------------------------------------------------------------- gate runs
 
 

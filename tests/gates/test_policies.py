@@ -16,7 +16,19 @@ from gates.models import GateRun, Policy, PolicyDecision, PolicyOutcome
 from gates.policy import PolicyDocument, parse
 from gates.policy.text import load
 from registry.models import AUDITORS, RegisteredModel
-from tests.builders import NOON, ROBOT, alice, audrey, charlie, paula, person, pete, policy_in_force, registered_model
+from tests.builders import (
+    NOON,
+    ROBOT,
+    alice,
+    audrey,
+    charlie,
+    group,
+    paula,
+    person,
+    pete,
+    policy_in_force,
+    registered_model,
+)
 from tests.gates import rows
 
 pytestmark = pytest.mark.django_db
@@ -473,3 +485,33 @@ def test_database__decision__is_written_once() -> None:
         PolicyDecision.objects.all().delete()
     with pytest.raises(IntegrityError), transaction.atomic():
         confirm_by_hand(decision.policy, pete(), "platform", "declined")
+
+
+# ---------------------------------------------------------------------- of another group
+
+
+@pytest.fixture
+def one_group_has_science_and_product() -> RegisteredModel:
+    return registered_model("shared", product=group("delay-science"))
+
+
+def test_confirm__by_the_group_that_proposes__is_refused_although_it_has_another_duty(
+    one_group_has_science_and_product: RegisteredModel,
+) -> None:
+    policy = propose(of=one_group_has_science_and_product)
+    colleague = person("ann", "delay-science")
+
+    assert not actions.may_second(policy, colleague)
+    with pytest.raises(NotPermitted, match=r"Who may: Platform[^()]*\(delay-platform\)\.$"):
+        confirm(policy, colleague)
+    with pytest.raises(IntegrityError, match="second person"), transaction.atomic():
+        confirm_by_hand(policy, colleague, "product")
+    assert confirm(policy, pete()).duty == "platform"
+
+
+def test_confirm__model_whose_duties_are_all_one_groups__can_not_be() -> None:
+    owners = {name: group("delay-science") for name in ("platform", "product")}
+    policy = propose(of=registered_model("alone", **owners))
+
+    with pytest.raises(NotPermitted, match="Who may: nobody"):
+        confirm(policy, person("ann", "delay-science"))

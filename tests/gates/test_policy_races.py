@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from audit.errors import Conflict
+from audit.errors import Conflict, TransitionError
 from audit.models import Event
 from gates import actions
-from gates.models import Policy, PolicyDecision
-from tests.builders import NOON, alice, paula, pete, registered_model
+from gates.models import GateRun, Policy, PolicyDecision
+from tests.builders import NOON, ROBOT, alice, paula, pete, registered_model
 from tests.gates import rows
 from tests.races import THREADS, race
 
@@ -63,3 +63,24 @@ def test_decide__eight_at_once__one_word_stands() -> None:
     assert sum(isinstance(each, Conflict) for each in outcomes) == THREADS - 1, outcomes
     decided = ("policy.confirmed", "policy.declined", "policy.withdrawn")
     assert Event.objects.filter(name__in=decided).count() == 1
+
+
+def test_confirm__while_evidence_begins_the_waiting_runs__is_never_rolled_back() -> None:
+    rows.policy(rows.AUC, rows.CI)
+    runs = [rows.running() for _ in range(THREADS - 1)]
+    policy, second = propose(0.9), paula()
+
+    def attempt(thread: int) -> Any:
+        if thread == 0:
+            return actions.confirm_policy(policy, reason="Agreed.", actor=second, now=NOON)
+        run = GateRun.objects.get(pk=runs[thread - 1].pk)
+        actions.begin(run, actor=ROBOT, reason="All evidence is there.", now=NOON)
+        return "begun"
+
+    outcomes = race(attempt)
+
+    assert sum(isinstance(each, PolicyDecision) for each in outcomes) == 1, outcomes
+    assert all(isinstance(each, (PolicyDecision, TransitionError)) or each == "begun" for each in outcomes), outcomes
+    assert actions.in_force(policy.registered_model) == policy
+    assert GateRun.objects.filter(state="running", policy__number=1).count() == outcomes.count("begun")
+    assert not GateRun.objects.filter(state="open").exists()

@@ -4,6 +4,7 @@ from audit.models import Event
 from audit.trail import record
 from gates.models import GateRun
 from gates.reactions import begin_waiting_runs, open_gate_run
+from gates.standing import standing
 from registry.models import ModelVersion
 from tests.builders import ROBOT, registered_model
 from tests.gates import rows
@@ -53,3 +54,26 @@ def test_begin_waiting_runs__evidence_of_another_model__begins_nothing() -> None
 
     run.refresh_from_db()
     assert run.state == "open"
+
+
+def test_open_gate_run__policy_that_can_not_be_read__opens_none_and_the_standing_tells() -> None:
+    rows.unreadable_policy(registered_model())
+    version = rows.version()
+    open_gate_run(registered(version))
+
+    assert not GateRun.objects.exists()
+    assert "no longer read" in standing(version).message
+
+
+def test_begin_waiting_runs__one_with_a_policy_that_can_not_be_read__ends_it_and_begins_the_others() -> None:
+    rows.policy(rows.AUC, rows.CI)
+    other = rows.running()
+    lost = rows.run_under(rows.version(), rows.unreadable_policy(registered_model()))
+    rows.evidence("lint", "[]")
+    rows.evidence("unit")
+    for event in Event.objects.filter(name="evidence.submitted"):
+        begin_waiting_runs(event)
+
+    lost.refresh_from_db()
+    other.refresh_from_db()
+    assert (lost.state, other.state) == ("error", "running")

@@ -30,7 +30,7 @@ from jobs.run import run as work_off
 from registry.actions.conversion import FormPinned, record_conversion
 from registry.conversion import attempt, served_form, settle
 from registry.models import Conversion, ModelVersion
-from tests.builders import NOON, ROBOT
+from tests.builders import NOON, ROBOT, registered_model
 from tests.gates import rows, world
 
 pytestmark = pytest.mark.django_db
@@ -522,8 +522,9 @@ def test_reconcile__jobs_of_checks_gone__asks_for_those_again() -> None:
     ]
 
 
-def test_reconcile__job_of_a_check_given_up__ends_the_run_as_an_error_and_keeps_what_was_found() -> None:
-    rows.policy(rows.AUC, {**rows.AUC, "id": "second"})
+@pytest.mark.parametrize(("blocking", "end"), [(True, "error"), (False, "passed")])
+def test_reconcile__job_of_a_check_given_up__is_an_error_of_that_check_alone(blocking: bool, end: str) -> None:
+    rows.policy(rows.AUC, {**rows.AUC, "id": "second", "blocking": blocking}, {**rows.AUC, "id": "third"})
     run = rows.running()
     rows.prepared(run)
     actions.record_result(run, rows.judged("auc-floor"), measured={}, wall_seconds=1.0)
@@ -532,8 +533,28 @@ def test_reconcile__job_of_a_check_given_up__ends_the_run_as_an_error_and_keeps_
     reconcile()
 
     run.refresh_from_db()
-    assert (run.state, verdicts(run)) == ("error", {"auc-floor": "passed"})
-    assert "MemoryError" in run.state_reason
+    assert (run.state, verdicts(run)) == ("running", {"auc-floor": "passed", "second": "error"})
+    assert "MemoryError" in run.results.get(check_id="second").message
+    actions.record_result(run, rows.judged("third"), measured={}, wall_seconds=1.0)
+    reconcile()
+    run.refresh_from_db()
+    assert run.state == end
+
+
+def test_reconcile__a_policy_that_can_not_be_read__stops_nothing_else() -> None:
+    stale = rows.unreadable_policy(registered_model("aaa"))
+    lost = rows.run_under(rows.version(stale.registered_model), stale)
+    unjudged = rows.version(rows.unreadable_policy(registered_model("bbb")).registered_model)
+    fine = rows.version()
+    rows.policy()
+    reconcile()
+
+    lost.refresh_from_db()
+    assert lost.state == "error"
+    assert "can not be read any more" in lost.state_reason
+    assert not unjudged.gate_runs.exists()
+    assert "no longer read" in standing(unjudged).message
+    assert fine.gate_runs.get().state == "running"
 
 
 def test_reconcile__all_results_written_and_nobody_concluded__does_it() -> None:

@@ -65,6 +65,30 @@ def test_create_model__twice__is_refused() -> None:
         founded()
 
 
+def test_create_model__one_group_with_all_duties__is_refused_for_nobody_could_confirm_a_policy() -> None:
+    with pytest.raises(InvalidInput, match="another group than delay-science"):
+        founded(platform=group("delay-science"), product=group("delay-science"))
+    assert founded(product=group("delay-science")).pk
+
+
+def test_change_model__duty_handed_on_to_the_only_other_group__is_refused() -> None:
+    model = founded(product=group("delay-science"))
+    said: dict[str, Any] = {"description": "", "tier": "standard", "reason": "Fewer of us.", "actor": ROBOT}
+    owners: dict[str, Any] = {"data_science": model.data_science, "product": model.product}
+    with pytest.raises(InvalidInput, match="nobody could confirm"):
+        actions.change_model(model, title="T", platform=group("delay-science"), now=NOON, **said, **owners)
+    model.refresh_from_db()
+    assert model.platform == group("delay-platform")
+
+
+def test_change_model__words_of_a_model_that_one_group_has__is_possible() -> None:
+    ours = group("delay-science")
+    model = registered_model("old", platform=ours, product=ours)
+    owners: dict[str, Any] = {"data_science": ours, "platform": ours, "product": ours, "tier": "standard"}
+    actions.change_model(model, title="New", description="", reason="Clearer.", actor=alice(), now=NOON, **owners)
+    assert RegisteredModel.objects.get(pk=model.pk).title == "New"
+
+
 def test_define_pipeline__bad_fields__are_named() -> None:
     with pytest.raises(InvalidInput) as refusal:
         world.pipeline(entry_point="os; rm", code_path="../..", windows=[{"name": "x"}], time_limit=timedelta(0))

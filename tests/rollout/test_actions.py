@@ -18,6 +18,7 @@ from audit.errors import (
     TransitionError,
 )
 from audit.models import Event
+from gates import actions as gates
 from registry.models import Alias
 from rollout import actions
 from rollout.judge import Conclusion, Kind, Look, Measured
@@ -300,6 +301,67 @@ def test_pause_and_abort__without_a_reason__are_refused(verb: Any) -> None:
     story = life.begin()
     with pytest.raises(InvalidInput, match="reason"):
         verb(story.candidate(), actor=ROBOT, reason=" ", now=NOON)
+
+
+# ---------------------------------------------------------------------- a policy that took force on the way
+
+
+def test_advance__from_the_shadow_under_a_replaced_policy__aborts_and_judges_the_version_again() -> None:
+    story = life.begin()
+    rollout = story.candidate()
+    policy = life.new_policy(story.registered_model)
+    actions.record_look(rollout, a_look(Kind.ADVANCE), actor=ROBOT, now=NOON)
+    rollout.refresh_from_db()
+
+    assert rollout.state == RolloutState.ABORTED
+    assert f"{policy} is in force now" in rollout.state_reason
+    assert "judged again" in rollout.state_reason
+    assert (route().candidate, route().champion) == (None, story.champion)
+    run = rollout.version.gate_runs.get(policy=policy)
+    assert run.state == "running"
+    told = Event.objects.about(rollout).last()
+    assert told is not None
+    assert told.data["instead_of"] == "advance"
+
+
+def test_advance__under_a_policy_by_which_it_failed_already__aborts_and_asks_for_no_second_run() -> None:
+    story = life.begin()
+    rollout = story.candidate()
+    policy = life.new_policy(story.registered_model)
+    run = gates.rerun(rollout.version, actor=ROBOT, reason="Again.", now=NOON)
+    gates.give_up(run, actor=ROBOT, reason="No.", now=NOON)
+    actions.advance(rollout, actor=ROBOT, reason="Fine.", now=NOON)
+
+    assert rollout.state == RolloutState.ABORTED
+    assert rollout.version.gate_runs.filter(policy=policy).count() == 1
+
+
+@pytest.mark.parametrize("stage", ["shadow", "canary"])
+def test_resume__under_a_replaced_policy__aborts_and_judges_the_version_again(stage: str) -> None:
+    story = life.begin()
+    rollout = story.candidate()
+    if stage == "canary":
+        actions.advance(rollout, actor=ROBOT, reason="Fine.", now=NOON)
+    actions.pause(rollout, actor=ROBOT, reason="Wait.", now=NOON)
+    policy = life.new_policy(story.registered_model)
+    actions.resume(rollout, actor=builders.pete(), reason="Go on.", now=NOON)
+
+    assert rollout.state == RolloutState.ABORTED
+    assert rollout.version.gate_runs.filter(policy=policy).count() == 1
+    told = Event.objects.about(rollout).last()
+    assert told is not None
+    assert told.data["asked_by"] == "pete"
+
+
+def test_canary__that_began_before_the_policy_was_replaced__goes_on_to_the_promotion() -> None:
+    story = life.begin()
+    rollout = story.candidate()
+    actions.advance(rollout, actor=ROBOT, reason="Fine.", now=NOON)
+    life.new_policy(story.registered_model)
+    actions.advance(rollout, actor=ROBOT, reason="Fine.", now=NOON)
+    actions.promote(rollout, actor=ROBOT, reason="Fine.", now=NOON)
+
+    assert Alias.objects.get().version == rollout.version
 
 
 # ---------------------------------------------------------------------- looks

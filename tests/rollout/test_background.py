@@ -9,6 +9,8 @@ import pytest
 from audit import clock
 from audit.models import Event
 from audit.trail import record
+from gates import actions as gates
+from gates.judge import Judgement
 from jobs.drain import drain
 from jobs.models import Job, JobState
 from registry.models import ModelVersion, TrainingPipeline, TrainingRun
@@ -93,6 +95,23 @@ def test_start_waiting__its_gates_were_voided__is_aborted_and_the_next_starts() 
     fresh.refresh_from_db()
     assert (stale.state, fresh.state) == (RolloutState.ABORTED, RolloutState.SHADOW)
     assert "run the gates again" in stale.state_reason
+
+
+def test_rollout__ended_by_a_new_policy__is_proposed_again_after_the_pass_and_starts() -> None:
+    story = life.begin()
+    version = life.a_version(story.registered_model, inputs=("x1", "x2"), training_run=held_run(story))
+    rollout = life.proposed(version)
+    actions.start(rollout, actor=ROBOT, reason="Its turn.", now=NOON)
+    policy = life.new_policy(story.registered_model)
+    actions.advance(rollout, actor=ROBOT, reason="Fine.", now=NOON)
+    run = version.gate_runs.get(policy=policy)
+    judged = Judgement("auc-floor", "metric", True, "passed", "Enough.")
+    gates.conclude(run, [judged], actor=ROBOT, now=NOON)
+    for _ in range(2):
+        story.background()
+
+    assert Rollout.objects.get(version=version, gate_run=run).state == RolloutState.SHADOW
+    assert (version.gate_runs.count(), version.rollouts.count()) == (2, 2)
 
 
 def test_start_waiting__kill_switch_pulled__waits() -> None:

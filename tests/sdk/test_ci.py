@@ -51,6 +51,20 @@ def test_ci__of_sound_code__passes_and_leaves_the_code_as_it_was(
     assert (at / ".gatehouse" / ".gitignore").read_text() == "*\n"
 
 
+@pytest.mark.parametrize("left_out", ['exclude = ["*"]', 'include = ["nothing.py"]'])
+def test_ci__lint_that_leaves_out_all_code__is_an_error_and_hands_in_nothing(
+    left_out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = model_code.folder(tmp_path / "code", ruff__dot__toml=f"{left_out}\n", scorer__dot__py="import os\n")
+
+    code, found = checked(at, capsys, "--kind", "lint")
+
+    assert code == 1
+    assert (found["lint"]["verdict"], found["lint"]["report"]) == ("error", None)
+    assert "leave out every Python file" in found["lint"]["summary"]
+    assert not (at / ".gatehouse" / "lint.json").exists()
+
+
 def test_ci__of_broken_code__says_what_is_broken_and_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     at = model_code.folder(tmp_path / "code", scorer__dot__py="import os\n\n\ndef score(minutes):\n    return 2\n")
 

@@ -35,3 +35,11 @@ def test_honest_segments__same_seed__finds_the_same_rows() -> None:
 
 def test_honest_segments__too_few_rows__finds_nothing() -> None:
     assert honest_segments(FRAME[:100], NOISE[:100], seed=0) == ()
+
+
+def test_honest_segments__infinite_numbers__are_placed_like_missing_ones() -> None:
+    endless = FRAME.assign(delay=np.where(RANDOM.random(6000) < 0.2, np.inf, -RANDOM.random(6000)))
+    endless.loc[:50, "delay"] = -np.inf
+    planted = (FRAME["origin"] == "LGA") & (FRAME["hour"] > 18)
+
+    assert "origin is LGA" in honest_segments(endless, NOISE + 0.5 * planted, seed=1)[0].condition

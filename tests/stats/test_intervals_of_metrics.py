@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stats.interval import FloatArray, mean_interval
+from stats.interval import FloatArray, mean_interval, wilson
 from stats.metrics import METRICS, f1
 from stats.metrics.calibration import ece_interval, mean_gap
 from stats.metrics.rows import around, effective, span, with_unseen
@@ -100,3 +100,57 @@ def test_around__no_row_speaks__is_as_wide_as_what_may_have_gone_unseen() -> Non
 
     assert few.high == pytest.approx(0.0713, abs=1e-4)  # Wilson's upper limit of 0 in 50
     assert many.high < 0.001
+
+
+def test_with_unseen__a_share__is_as_wide_as_wilsons_interval() -> None:
+    """A share of 6 in 100: the normal half width enlarged reaches what Wilson's upper limit does, and a little more."""
+    found = with_unseen(1.96 * (0.06 * 0.94 / 100) ** 0.5, 100, reach=1.0, confidence=0.95)
+    limit = wilson(6, 100, confidence=0.95)
+
+    assert limit is not None
+    assert limit.high - 0.06 < found < 1.15 * (limit.high - 0.06)
+
+
+@pytest.mark.parametrize(("y", "p"), [([0.0, 1.0], [0.2, 0.9]), ([0.0, 0.0], [0.1, 0.3])])
+def test_span__outcomes_of_zero_and_one__is_one_even_when_only_one_came(y: list[float], p: list[float]) -> None:
+    assert span(np.array(y), np.array(p)) == 1
+
+
+def test_span__quantities__is_from_the_smallest_to_the_largest() -> None:
+    assert span(np.array([3.0, 40.0]), np.array([-2.0, 5.0])) == 42
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
+@pytest.mark.parametrize("positives", [2, 5, 20])
+def test_ranking__perfect__has_a_width_that_shrinks_with_the_positives(metric: str, positives: int) -> None:
+    y = (np.arange(1000) < positives).astype(float)
+    found = METRICS[metric].value(y, y, threshold=0.5, confidence=0.95)
+
+    assert found is not None
+    assert (found.estimate, found.high) == (1, 1)
+    assert found.low < 1 - 0.8 / positives
+
+
+@pytest.mark.parametrize("positives", [5, 10, 30])
+def test_roc_auc__few_positives__lies_above_the_truth_no_more_often_than_said(positives: int) -> None:
+    """Normal scores of AUC 0.9; the lower bound of 95 % may exceed it in one of forty."""
+    random = np.random.default_rng(positives)
+    y = (np.arange(1000) < positives).astype(float)
+    lows = [METRICS["roc_auc"].value(y, expit(1.8124 * y + random.normal(size=1000)), threshold=0.5, confidence=0.95)
+            for _ in range(200)]  # fmt: skip
+
+    assert sum(each is not None and each.low > 0.9 for each in lows) <= 5
+
+
+@pytest.mark.parametrize("metric", ["brier", "log_loss", "mae", "rmse", "ece", "calibration_gap"])
+def test_loss__always_denies_and_it_never_came__may_be_as_large_as_the_rows_allow(metric: str) -> None:
+    found = METRICS[metric].value(np.zeros(2000), np.full(2000, 1e-6), threshold=0.5, confidence=0.95)
+
+    assert found is not None
+    assert found.high > 0.0019  # Wilson's upper limit of 0 in 2,000 is 0.00192
+    assert found.low <= found.estimate <= found.high
+
+
+def expit(logit: FloatArray) -> FloatArray:
+    chance: FloatArray = 1 / (1 + np.exp(-logit))
+    return chance

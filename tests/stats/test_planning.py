@@ -1,6 +1,7 @@
 import pytest
 
 from stats.interval import Interval
+from stats.metrics.rows import with_unseen
 from stats.planning import rows_to_decide, rows_to_show
 
 
@@ -19,6 +20,17 @@ def test_rows_to_show__twice_as_near__takes_four_times_the_rows() -> None:
 @pytest.mark.parametrize("distance", [0.0, -1.0, 1e-9])
 def test_rows_to_show__no_reachable_number__has_no_answer(distance: float) -> None:
     assert rows_to_show(1.0, distance, confidence=0.95) is None
+
+
+@pytest.mark.parametrize("reach", [1.0, 8.0])
+def test_rows_to_decide__with_room_for_rows_unseen__is_what_such_an_interval_takes(reach: float) -> None:
+    def half(n: int) -> float:
+        return with_unseen(1.959964 * 0.1 / n**0.5, n, reach=reach, confidence=0.95)
+
+    needed = rows_to_decide(Interval(0.0, -half(1000), half(1000), 1000, 0.95), 0.01, power=0.9, reach=reach)
+
+    assert needed is not None
+    assert half(needed) + 1.2816 * 0.1 / needed**0.5 == pytest.approx(0.01, rel=1e-3)
 
 
 def test_rows_to_decide__from_an_interval__takes_its_wider_side() -> None:

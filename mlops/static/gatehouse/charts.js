@@ -13,13 +13,18 @@
     return `rgba(${red}, ${green}, ${blue}, 0.16)`;
   }
 
+  // Plotly reads some HTML (links, for one) in whatever it writes, and levels, groups and names are other people's words.
+  const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
   function painted(value) {
+    if (typeof value === "string") return plain(value);
     if (Array.isArray(value)) return value.map(painted);
     if (value && typeof value === "object") {
       const copy = {};
       for (const [key, inner] of Object.entries(value)) {
         copy[key] = (key === "color" && roles.includes(inner)) ? colour(inner)
           : (key === "fillcolor" && inner in bands) ? faint(bands[inner])
+          : (key === "hovertemplate") ? inner // ours alone, with tags; what it fills in is plain
           : (key === "colorscale" && inner === "heat") ? [[0, colour("surface")], [1, colour("bad")]]
           : painted(inner);
       }

@@ -145,7 +145,7 @@ def test_latency__candidate_dies__can_not_be_measured(opened: Open) -> None:
 def test_latency__measured__is_plain_json(opened: Open) -> None:
     import json
 
-    measured = collected(check(p50_ms=1000, calls=5), arms(opened, "fast"))
+    measured = collected(check(p50_ms=1000, calls=5, minimum_calls=5), arms(opened, "fast"))
     assert json.loads(json.dumps(measured, allow_nan=False)) == measured
 
 

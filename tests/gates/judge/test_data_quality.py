@@ -79,7 +79,7 @@ def test_data_quality__like_the_training_data__passes() -> None:
         ({"wind": first(400, None, WIND)}, "wind 40.0 % null (trained 0.0 %)"),
         ({"wind": first(300, float("nan"), WIND)}, "wind 30.0 % null (trained 0.0 %)"),
         ({"wind": first(300, 1048.0, WIND)}, "wind 30.0 % out of range (allowed -20…60)"),
-        ({"wind": first(300, float("inf"), WIND)}, "wind 30.0 % out of range (allowed -20…60)"),
+        ({"wind": first(300, float("inf"), WIND)}, "wind 30.0 % out of range (allowed -20…60, 300 infinite)"),
         ({"carrier": first(100, "ZZ", CARRIER)}, "carrier 10.0 % unseen levels (ZZ)"),
         ({"carrier": pa.array(range(ROWS))}, "carrier is int64, string was declared"),
         ({"request_id": first(11, "r0", rows()["request_id"].to_pylist())}, "1.0 % duplicated request_id"),
@@ -333,3 +333,37 @@ def test_dry_run__levels_too_many_to_keep__can_not_be_told() -> None:
 
 def test_dry_run__other_key__can_not_be_told() -> None:
     assert again(measured(rows()), key="flight").verdict == "error"
+
+
+@pytest.mark.parametrize("infinite", [float("inf"), float("-inf")])
+def test_data_quality__infinite_in_training__is_a_defect_there_and_widens_no_range(infinite: float) -> None:
+    broken = rows(wind=first(100, infinite, WIND))
+    judgement = judged(rows(wind=first(100, 1e6, WIND)), trained=broken)
+
+    assert judgement.verdict == "failed"
+    assert "in training wind 10.0 % out of range (100 infinite)" in judgement.message
+    assert ", wind 10.0 % out of range (allowed" in judgement.message
+
+
+def test_data_quality__infinite_values__under_another_rule__are_told_again() -> None:
+    found = measured(rows(wind=first(300, float("inf"), WIND)))
+
+    narrow = data_quality.judge(check(range_margin=0.1), found)
+    assert "wind 30.0 % out of range (allowed -4…44, 300 infinite)" in narrow.message
+    assert data_quality.judge(check(out_of_range=0.4), found).verdict == "passed"
+
+
+def test_data_quality__nothing_but_infinite_values__is_out_of_range_and_no_null() -> None:
+    judgement = judged(rows(wind=[float("inf")] * ROWS))
+
+    assert "wind 100.0 % out of range" in judgement.message
+    assert "null" not in judgement.message
+
+
+def test_data_quality__nobody_asked_yet__passes_and_says_what_was_not_looked_at() -> None:
+    nobody = {**NOTHING_SERVED, "why": "Nobody asked."}
+
+    assert "judged nothing" not in judged(rows(), served=nobody).message
+    judgement = judged(rows(), check(stale=0.1, served_nulls=0.1), served=nobody)
+    assert judgement.verdict == "passed"
+    assert "Nobody asked. So stale and served_nulls judged nothing that is served, which stops no" in judgement.message

@@ -1,5 +1,7 @@
 """Latency judged from numbers: every limit, the champion, and what an unsteady machine does to each."""
 
+import dataclasses
+import json
 from typing import Any
 
 import numpy as np
@@ -132,11 +134,12 @@ def test_latency__too_few_calls__is_inconclusive() -> None:
     assert "about 47 more calls than 5 would tell (raise calls and budget_seconds)" in judgement.message
 
 
-def test_latency__none_answered__is_inconclusive() -> None:
+def test_latency__none_answered__fails() -> None:
     judgement = judge(FAST, [None, None, None], around(5, 3))
 
-    assert judgement.verdict == "inconclusive"
-    assert "it answered none of its calls" in judgement.message
+    assert judgement.verdict == "failed"
+    assert "it failed 3 of 3 calls, at most 1% may" in judgement.message
+    assert (judgement.value, judgement.low, judgement.high) == (None, None, None)
 
 
 def test_latency__so_slow_that_three_calls_used_up_the_time__fails() -> None:
@@ -150,11 +153,50 @@ def test_latency__fast_but_too_few_calls_to_know_the_tail__is_inconclusive() -> 
     assert judge(FAST, [1.0] * 20).verdict == "inconclusive"
 
 
-def test_latency__failed_calls__are_left_out_and_the_rest_is_judged() -> None:
-    times = [None if i % 10 == 0 else 10.0 for i in range(200)]
-    judgement = judge(FAST, times)
+def failing(every: int, n: int = 1000) -> Calls:
+    """Fast calls, of which the model failed one in ``every``."""
+    return [None if i % every == 0 else 10.0 for i in range(n)]
 
-    assert (judgement.verdict, judgement.n) == ("passed", 180)
+
+@pytest.mark.parametrize(
+    "check", [FAST, MEDIAN, RATIO, LatencyCheck(id="latency", p99_ms=50, calls=300)], ids=lambda each: each.rule()
+)
+def test_latency__failed_calls__more_than_one_in_a_hundred_fail_any_check(check: LatencyCheck) -> None:
+    judgement = judge(check, failing(50), around(10, 1000))
+
+    assert judgement.verdict == "failed"
+    assert "it failed 20 of 1,000 calls, at most 1% may" in judgement.message
+    assert judgement.detail["failed"]["single"] == 20
+    json.dumps(dataclasses.asdict(judgement), allow_nan=False)
+
+
+def test_latency__four_of_five_calls_failed__fails_whatever_the_control_says() -> None:
+    times = [10.0 if i % 5 == 0 else None for i in range(200)]
+    judgement = judge(FAST, times, None, [None] * 200)
+
+    assert judgement.verdict == "failed"
+    assert "it failed 160 of 200 calls" in judgement.message
+    assert judgement.detail["quantiles"]["candidate"]["p50"] == {"estimate": None, "low": None, "high": None}
+
+
+def test_latency__few_failed_calls__count_as_slower_than_any_limit() -> None:
+    tail = LatencyCheck(id="latency", p99_ms=50, calls=300)
+
+    assert judge(tail, [10.0] * 1000).verdict == "passed"
+    one_in_a_hundred = judge(tail, failing(100))
+    assert (one_in_a_hundred.verdict, one_in_a_hundred.n) == ("inconclusive", 1000)
+    assert "of which it failed 10 (counted as slower than any)" in one_in_a_hundred.message
+    assert judge(FAST, failing(100)).verdict == "passed"
+
+
+def test_latency__batch_calls_failed__fail_a_limit_on_batches_only() -> None:
+    batch = {name: [None if i % 10 == 0 else 10.0 for i in range(60)] for name in ("candidate", "control")}
+    limited = LatencyCheck(id="latency", batch_p95_ms=50)
+    judgement = judge(limited, around(10), batch=batch)
+
+    assert judgement.verdict == "failed"
+    assert "it failed 6 of 60 batch calls" in judgement.message
+    assert judge(FAST, around(10), batch=batch).verdict == "passed"
 
 
 # ---------------------------------------------------------------------- the champion

@@ -1,5 +1,6 @@
 """A metric of the version alone: what passes, what must fail, what more rows would decide."""
 
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +12,7 @@ from gates.judge import Judgement
 from gates.judge.metric import judge
 from gates.measure.metric import measure
 from gates.policy import MetricCheck
-from stats.interval import Interval
+from stats.interval import FloatArray, Interval
 from stats.metrics import METRICS
 from tests.gates.holdouts import holdout, kept, late_flights
 
@@ -65,6 +66,67 @@ def test_metric__one_class_only__is_inconclusive_and_says_why() -> None:
 
     assert judgement.verdict == "inconclusive"
     assert judgement.message == "AUC has no value on these 5,000 rows: it takes rows of both outcomes."
+
+
+@pytest.mark.parametrize("positives", [2, 5, 9])
+def test_metric__few_positives__are_inconclusive_however_well_they_rank(positives: int) -> None:
+    y = (np.arange(2000) < positives).astype(float)
+    check = FLOOR.model_copy(update={"at_least": 0.6})
+    judgement = judge(check, kept(measure, check, holdout(y, np.linspace(1, 0, 2000))))
+
+    assert judgement.verdict == "inconclusive"
+    assert (
+        f"AUC rests on {positives} of these 2,000 rows, 10 such rows are needed to judge: about " in judgement.message
+    )
+    assert judgement.message.endswith(" more rows as they come.")
+
+
+def test_metric__five_positives__take_as_many_rows_again() -> None:
+    y = (np.arange(2000) < 5).astype(float)
+
+    assert "about 2,000 more rows" in judge(FLOOR, kept(measure, FLOOR, holdout(y, y))).message
+
+
+def test_metric__enough_positives_that_rank_perfectly__are_not_taken_for_certain() -> None:
+    y = (np.arange(2000) < 12).astype(float)
+    judgement = judge(FLOOR, kept(measure, FLOOR, holdout(y, y)))
+
+    assert judgement.value == 1
+    assert judgement.low is not None
+    assert judgement.low < 0.95
+
+
+@pytest.mark.parametrize(
+    ("metric", "bar"), [("brier", 0.0005), ("log_loss", 0.007), ("ece", 0.0005), ("calibration_gap", 0.0005)]
+)
+def test_metric__denies_what_did_not_come_on_these_rows__is_inconclusive(metric: Any, bar: float) -> None:
+    """Once in a thousand rows it comes, and each such row costs all: no such row among 2,000 shows nothing."""
+    check = MetricCheck(id="loss", metric=metric, at_most=bar, use="upper_bound")
+
+    assert judge(check, kept(measure, check, holdout(np.zeros(2000), np.full(2000, 1e-6)))).verdict == "inconclusive"
+
+
+def shared_out(n: int, random: np.random.Generator | None = None) -> tuple[FloatArray, FloatArray]:
+    """5 % positive, 74 % of them found, 2 % of the others alarmed: drawn, or exactly so."""
+    row = np.arange(n)
+    y = (row < 0.05 * n).astype(float) if random is None else (random.random(n) < 0.05).astype(float)
+    of_kind = np.where(y == 1, row / (0.05 * n), (row - 0.05 * n) / (0.95 * n))
+    chance = of_kind if random is None else random.random(n)
+    return y, np.where(chance < np.where(y == 1, 0.74, 0.02), 0.9, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "bar"), [("recall", 0.7), ("precision", 0.62), ("f1", 0.66), ("specificity", 0.977)]
+)
+def test_metric__undecided_share__asks_for_rows_of_the_holdout_that_decide(metric: Any, bar: float) -> None:
+    check = MetricCheck(id="share", metric=metric, at_least=bar, use="lower_bound")
+    message = judge(check, kept(measure, check, holdout(*shared_out(4000)))).message
+    told = re.search(r"about ([\d,]+) more rows would decide", message)
+    assert told is not None
+    random, n = np.random.default_rng(0), 4000 + int(told[1].replace(",", ""))
+    drawn = [judge(check, measure(check, holdout(*shared_out(n, random)))).verdict for _ in range(100)]
+
+    assert drawn.count("passed") >= 82  # .9 is promised; of a hundred .82 is the least that goes with it
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS))

@@ -116,6 +116,18 @@ def test_slices__same_run__finds_the_same_again() -> None:
     assert slices(SCRAMBLED) == slices(SCRAMBLED)
 
 
+def test_slices__infinite_numbers__are_a_level_with_the_nulls_and_break_no_search() -> None:
+    delay = np.random.default_rng(1).normal(size=N)
+    delay[:400], delay[400:800], delay[800:900] = np.inf, -np.inf, np.nan
+    judgement = slices(SCRAMBLED, asking(by=("delay",), not_worse_than_overall_by=0.5), delay=delay)
+    segments = {each["level"]: each["n"] for each in judgement.detail["segments"]}
+
+    assert judgement.verdict == "passed"
+    assert segments["(missing)"] == 900
+    assert len(segments) == 5
+    assert "carrier is B6" in judgement.detail["found"][0]["condition"]
+
+
 def test_slices__column_that_is_not_there__says_so() -> None:
     with pytest.raises(Unmeasurable, match="no column 'origin'"):
         slices(P, asking(by=("origin",)))
@@ -132,6 +144,14 @@ def test_levels__numbers__are_cut_at_their_quartiles_and_nulls_apart() -> None:
     assert sizes([*range(1, 101), None, float("nan")]) == {
         "≤ 25.75": 25, "25.75 to 50.5": 25, "50.5 to 75.25": 25, "> 75.25": 25, "(missing)": 2,
     }  # fmt: skip
+
+
+def test_levels__infinities__are_missing() -> None:
+    assert sizes([1.0, float("inf"), 1.0, float("-inf"), None]) == {"1": 2, "(missing)": 3}
+
+
+def test_levels__nothing_but_infinities__is_one_level() -> None:
+    assert sizes([float("inf"), float("-inf")]) == {"(missing)": 2}
 
 
 def test_levels__numbers_with_few_values__are_levels_themselves() -> None:

@@ -100,6 +100,34 @@ def test_versus_champion__no_row_told_them_apart__does_not_pass_on_few_rows(n: i
     assert paired(n, better=0, worse=0).verdict == "inconclusive"
 
 
+@pytest.mark.parametrize(("n", "margin"), [(50, 0.02), (100, 0.01), (200, 0.01)])
+@pytest.mark.parametrize("metric", ["brier", "log_loss", "mae", "calibration_gap", "rmse"])
+def test_versus_champion__grave_errors_that_no_row_shows__are_reckoned_with(n: int, margin: float, metric: Any) -> None:
+    """Two versions that differ by a tiny noise on every row: one in fifty of another kind may well be missing."""
+    random = np.random.default_rng(n)
+    y = (random.random(n) < 0.5).astype(float)
+    p, champion = (np.clip(np.where(y == 1, 0.99, 0.01) + random.normal(0, 0.001, n), 0, 1) for _ in range(2))
+    check = VersusChampionCheck(id="versus", metric=metric, not_worse_by=margin, minimum_rows=1)
+
+    assert versus(y, p, champion, check).verdict == "inconclusive"
+
+
+def test_versus_champion__tiny_noise_on_many_rows__passes() -> None:
+    random = np.random.default_rng(0)
+    y, p = late_flights(5000)
+    check = VersusChampionCheck(id="versus", metric="brier", not_worse_by=0.01)
+
+    assert versus(y, p, np.clip(p + random.normal(0, 0.001, 5000), 0, 1), check).verdict == "passed"
+
+
+def test_versus_champion__three_positives__are_inconclusive_and_say_how_many_rows_are_missing() -> None:
+    y = (np.arange(2000) < 3).astype(float)
+    judgement = versus(y, np.linspace(1, 0, 2000), np.linspace(1, 0, 2000))
+
+    assert judgement.verdict == "inconclusive"
+    assert "AUC rests on 3 of these 2,000 rows, 10 such rows are needed to judge: about 4,700 more" in judgement.message
+
+
 def test_versus_champion__margin_of_zero__takes_a_better_version() -> None:
     strict = VersusChampionCheck(id="versus", metric="accuracy", not_worse_by=0.0, minimum_rows=1)
 

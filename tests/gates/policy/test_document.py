@@ -139,3 +139,33 @@ def test_document__through_json__is_the_same() -> None:
     policy = parse(document(FLOOR, {"id": "dq", "kind": "data_quality", "ignore": ["month"]}))
 
     assert parse(policy.model_dump(mode="json")) == policy
+
+
+@pytest.mark.parametrize(
+    ("asked", "needed"),
+    [
+        ({"p95_ms": 50, "calls": 51}, "52"),
+        ({"p95_ms": 50, "calls": 72, "confidence": 0.95}, "73"),
+        ({"batch_p95_ms": 50, "calls": 51}, "52"),
+        ({"p99_ms": 50}, "268"),
+        ({"p50_ms": 5, "p99_ms": 50, "calls": 380, "confidence": 0.95}, "381"),
+    ],
+)
+def test_latency__calls_that_can_never_prove_a_limit__are_refused(asked: dict[str, Any], needed: str) -> None:
+    latency = {"id": "speed", "kind": "latency", **asked}
+    with pytest.raises(PolicyError) as refused:
+        parse({"checks": [latency]})
+
+    message = refused.value.errors["checks.speed.calls"]
+    assert f"calls can never prove {list(asked)['p50_ms' in asked]} at a confidence of" in message
+    assert message.endswith(f"it takes {needed}.")
+    assert parse({"checks": [{**latency, "calls": int(needed)}]}).checks
+
+
+def test_latency__fewer_calls_than_its_own_minimum__are_refused() -> None:
+    latency = {"id": "speed", "kind": "latency", "p50_ms": 5, "calls": 10}
+    with pytest.raises(PolicyError) as refused:
+        parse({"checks": [latency]})
+
+    assert refused.value.errors == {"checks.speed.calls": "10 calls can never reach minimum_calls (20)."}
+    assert parse({"checks": [{**latency, "minimum_calls": 10}]}).checks

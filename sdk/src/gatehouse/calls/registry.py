@@ -120,8 +120,11 @@ class RegistryCalls(Calls):
             "claims": claims,
             "note": note,
         }
-        form = {"lineage": json.dumps(_given(lineage))}
-        parts = [("artifact", Path(artifact)), *(("files", Path(file)) for file in files)]
+        return self._upload_version(model, _given(lineage), Path(artifact), [Path(file) for file in files])
+
+    def _upload_version(self, model: str, lineage: Mapping[str, Any], artifact: Path, files: Sequence[Path]) -> Version:
+        parts = [("artifact", artifact), *(("files", file) for file in files)]
+        form = {"lineage": json.dumps(lineage)}
 
         def send(http: httpx.Client, headers: Mapping[str, str]) -> httpx.Response:
             with ExitStack() as opened:

@@ -32,6 +32,8 @@ TESTS = "tests/*,*/tests/*,test_*.py,*/test_*.py,conftest.py,*/conftest.py"
 """Files that coverage leaves out: that tests run is no news."""
 NOT_PASSED_ON = ("PYTEST_", "COVERAGE_", "COV_CORE_", "GATEHOUSE_TOKEN")
 """Variables of whoever calls us: the settings of another test run, and a secret that no test of a model needs."""
+CODE = (".py", ".pyi", ".pyw", ".ipynb")
+NOTHING_LINTED = "ruff's settings leave out every Python file here: nothing was linted, so nothing is proven"
 TAIL = 12
 
 Told = Callable[[str], None]
@@ -112,12 +114,24 @@ def _step(kind: str, bench: Bench, scratch: Path, *, measured: bool) -> Result:
 
 def _lint(bench: Bench) -> Result:
     report = bench.reports / REPORTS["lint"]
-    words = ["-P", "-m", "ruff", "check", "--no-cache", "--exit-zero", "--output-format", "json"]
+    ruff = ["-P", "-m", "ruff", "check", "--no-cache"]
+    listed = _carry_out("lint", [*ruff, "--show-files", "."], bench)
+    if listed.code != 0:
+        return listed.broken("lint", "ruff")
+    if not _names_code(listed.log):
+        return Result("lint", ERROR, NOTHING_LINTED, listed.seconds, None, listed.log)
+    words = [*ruff, "--exit-zero", "--output-format", "json"]
     ended = _carry_out("lint", [*words, "--output-file", str(report.resolve()), "."], bench)
     if ended.code != 0:
         return ended.broken("lint", "ruff")
     _make_relative(report, bench.folder)
     return _result("lint", report, ended)
+
+
+def _names_code(log: Path) -> bool:
+    """Whether ruff listed a file of code, by its whole path on a line of its own (``pyproject.toml`` is none)."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(Path(line).is_absolute() and Path(line).suffix in CODE for line in lines)
 
 
 def _make_relative(report: Path, folder: Path) -> None:
