@@ -32,6 +32,10 @@ def is_canary(where: NDArray[np.float64], *, share: float) -> NDArray[np.bool_]:
     return where < share
 
 
-def salt_for(endpoint: str, *, gate_run: int) -> str:
-    """The salt of a rollout: reproducible, and unrelated to that of any other rollout (16 hexadecimal digits)."""
-    return blake2b(f"{endpoint}:{gate_run}".encode(), digest_size=8).hexdigest()
+def salt_for(endpoint: str, *, version: str, gate_run: int) -> str:
+    """The salt of a rollout: unrelated to that of any other rollout (16 hexadecimal digits).
+
+    Made of names and of the ``version``'s number of gate runs, not of keys of one database: a life that is lived again
+    elsewhere sends the same entities to the candidate.
+    """
+    return blake2b(f"{endpoint}:{version}:{gate_run}".encode(), digest_size=8).hexdigest()

@@ -226,7 +226,8 @@ NUMBER = OpenApiParameter("against", int, description="Number of another policy.
 
 
 def _either(answer: Any) -> dict[tuple[int, str], Any]:
-    return {(200, "application/json"): answer, (200, MEDIA_TYPE): OpenApiTypes.STR}
+    # A schema is of what the text says, not of the text: whoever reads YAML finds an object.
+    return {(200, "application/json"): answer, (200, MEDIA_TYPE): OpenApiTypes.OBJECT}
 
 
 class YamlText(renderers.BaseRenderer):

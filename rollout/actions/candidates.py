@@ -62,7 +62,7 @@ def _propose_at(
             "state_reason": reason,
             "state_since": now,
             "plan": plan_of(endpoint).model_dump(mode="json"),
-            "salt": salt_for(endpoint.name, gate_run=gate_run.pk),
+            "salt": salt_for(endpoint.name, version=str(version), gate_run=gate_run.number),
             "created_at": now,
         },
     )

@@ -42,13 +42,17 @@ def test_is_canary__at_the_ends__is_nobody_and_everybody() -> None:
 
 
 def test_buckets__two_salts__are_uncorrelated() -> None:
-    first = buckets(ENTITIES, salt=salt_for("delay-warning", gate_run=17))
-    second = buckets(ENTITIES, salt=salt_for("delay-warning", gate_run=18))
+    first = buckets(ENTITIES, salt=salt_for("delay-warning", version="arrival v3", gate_run=1))
+    second = buckets(ENTITIES, salt=salt_for("delay-warning", version="arrival v3", gate_run=2))
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.025  # 3.5 standard errors at 20,000
     both = is_canary(first, share=0.1) & is_canary(second, share=0.1)
     assert abs(both.mean() - 0.01) < 0.0025
 
 
 def test_salt_for__same_rollout__is_the_same_for_ever() -> None:
-    assert salt_for("delay-warning", gate_run=17) == salt_for("delay-warning", gate_run=17)
-    assert salt_for("delay-warning", gate_run=17) != salt_for("boarding", gate_run=17)
+    assert salt_for("delay-warning", version="arrival v3", gate_run=1) == salt_for(
+        "delay-warning", version="arrival v3", gate_run=1
+    )
+    assert salt_for("delay-warning", version="arrival v3", gate_run=1) != salt_for(
+        "boarding", version="arrival v3", gate_run=1
+    )
