@@ -7,7 +7,9 @@ one found.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,13 +100,28 @@ def known_values(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
+def library() -> Any:
+    """pandera, imported when first needed: half a second, that only a check of data has to spend."""
+    with _quiet_spark():
+        import pandera.errors
+        import pandera.pandas
+    return pandera.pandas
+
+
+@contextmanager
+def _quiet_spark() -> Iterator[None]:
+    """Where Spark is installed pandera imports that, too, which warns of pandas 3; nothing here is a table of Spark."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="pyspark|pandera")
+        yield
+
+
 def schema(columns: Mapping[str, Column], *, key: str | None = None) -> pandera.DataFrameSchema:
     """The pandera schema of a table with these columns, in which ``key`` tells the rows apart."""
-    import pandera.pandas as pandera  # half a second, that only a check of data has to spend
-
+    of = library()
     wanted = {**columns, **({key: columns.get(key, Column())} if key is not None else {})}
     fields = {
-        name: pandera.Column(
+        name: of.Column(
             _dtype(column.type),
             checks=_checks(column),
             nullable=True,
@@ -114,7 +131,8 @@ def schema(columns: Mapping[str, Column], *, key: str | None = None) -> pandera.
         )
         for name, column in wanted.items()
     }
-    return pandera.DataFrameSchema(fields)
+    whole: pandera.DataFrameSchema = of.DataFrameSchema(fields)
+    return whole
 
 
 def defects(table: pa.Table, columns: Mapping[str, Column], *, key: str | None = None) -> Defects:
@@ -123,8 +141,8 @@ def defects(table: pa.Table, columns: Mapping[str, Column], *, key: str | None =
     Numbers of any width count as numbers: whether a count came as an integer or a double is nobody's defect.
     """
     import pandas as pd
-    from pandera.errors import SchemaErrors
 
+    errors = library().errors
     looked_at = [name for name in dict.fromkeys([*columns, *([key] if key else [])]) if name in table.column_names]
     ready = pa.table({name: _as_declared(table.column(name), columns.get(name)) for name in looked_at})
     # what has another type is told as that and nothing else; a range of texts means nothing
@@ -139,29 +157,30 @@ def defects(table: pa.Table, columns: Mapping[str, Column], *, key: str | None =
         wanted[name] = Column(columns[name].type) if name in types else _fitting(columns[name], there)
     frame = ready.to_pandas(types_mapper=pd.ArrowDtype)
     try:
-        schema(wanted, key=key if key in looked_at else None).validate(frame, lazy=True)
-    except SchemaErrors as found:
+        with _quiet_spark():
+            schema(wanted, key=key if key in looked_at else None).validate(frame, lazy=True)
+    except errors.SchemaErrors as found:
         return _told(found.schema_errors, types)
     return Defects((), types, {}, {}, 0)
 
 
 def _told(errors: Sequence[Any], types: Mapping[str, tuple[str, str]]) -> Defects:
-    from pandera.errors import SchemaErrorReason
+    reasons = library().errors.SchemaErrorReason
 
     missing: list[str] = []
     outside: dict[str, Broken] = {}
     unseen: dict[str, Broken] = {}
     duplicates = 0
     for error in errors:
-        if error.reason_code is SchemaErrorReason.COLUMN_NOT_IN_DATAFRAME:
+        if error.reason_code is reasons.COLUMN_NOT_IN_DATAFRAME:
             missing.append(str(error.failure_cases))
-        elif error.reason_code is SchemaErrorReason.SERIES_CONTAINS_DUPLICATES:
+        elif error.reason_code is reasons.SERIES_CONTAINS_DUPLICATES:
             duplicates += len(error.failure_cases)
-        elif error.reason_code is SchemaErrorReason.DATAFRAME_CHECK:
+        elif error.reason_code is reasons.DATAFRAME_CHECK:
             rows = int((~error.check_output.fillna(True).astype(bool)).sum())
             broken = Broken(rows, _examples(error.failure_cases["failure_case"]))
             (unseen if error.check.name == "isin" else outside)[error.schema.name] = broken
-        elif error.reason_code is not SchemaErrorReason.WRONG_DATATYPE:
+        elif error.reason_code is not reasons.WRONG_DATATYPE:
             raise ValueError(f"The schema could not be checked: {error}")
     return Defects(tuple(missing), types, outside, unseen, duplicates)
 
@@ -178,17 +197,17 @@ def _dtype(type_: pa.DataType | None) -> Any:
 
 
 def _checks(column: Column) -> list[Any]:
-    from pandera.pandas import Check
+    check = library().Check
 
     found = []
     if column.low is not None and column.high is not None:
-        found.append(Check.in_range(column.low, column.high, n_failure_cases=EXAMPLES))
+        found.append(check.in_range(column.low, column.high, n_failure_cases=EXAMPLES))
     elif column.low is not None:
-        found.append(Check.ge(column.low, n_failure_cases=EXAMPLES))
+        found.append(check.ge(column.low, n_failure_cases=EXAMPLES))
     elif column.high is not None:
-        found.append(Check.le(column.high, n_failure_cases=EXAMPLES))
+        found.append(check.le(column.high, n_failure_cases=EXAMPLES))
     if column.levels is not None:
-        found.append(Check.isin(list(column.levels), n_failure_cases=100))
+        found.append(check.isin(list(column.levels), n_failure_cases=100))
     return found
 
 
