@@ -64,10 +64,11 @@ def score_table(model: LoadedModel, table: pa.Table) -> tuple[Scores, dict[int, 
         rows: Rows = model.prepare(table)
     except Exception as error:  # noqa: BLE001  # a column of a kind that it does not take
         return np.full(len(table), np.nan), dict.fromkeys(range(len(table)), said(error))
-    return _score_each(model, rows)
+    return score_rows(model, rows)
 
 
-def _score_each(model: LoadedModel, rows: Rows) -> tuple[Scores, dict[int, str]]:
+def score_rows(model: LoadedModel, rows: Rows) -> tuple[Scores, dict[int, str]]:
+    """``score_table`` of rows that are prepared already."""
     scores = np.full(len(rows), np.nan)
     errors: dict[int, str] = {}
     parts = [(0, len(rows))] if len(rows) else []

@@ -93,23 +93,38 @@ class TensorRows:
         return TensorRows(arrays, {name: where[start:end] for name, where in self.missing.items()}, end - start)
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A session, how columns become its inputs, and which output is the score."""
+
+    session: onnxruntime.InferenceSession
+    inputs: Inputs
+    output: str
+    metadata: Metadata
+
+    @classmethod
+    def of(cls, session: onnxruntime.InferenceSession, columns: tuple[str, ...]) -> Opened:
+        """Raises Unscorable where columns and inputs do not fit, or no output is the score."""
+        metadata = Metadata.read(session.get_modelmeta().custom_metadata_map)
+        return cls(session, Inputs.of(session, columns), output_of(session, metadata), metadata)
+
+    def ask(self, rows: TensorRows) -> Any:
+        """One number per row."""
+        return second(self.session.run([self.output], self.inputs.feed(rows))[0], len(rows))
+
+
 def load(artifact: BinaryIO, columns: tuple[str, ...]) -> LoadedModel:
     """The model in an ONNX artifact. Raises Unscorable, and MemoryError."""
     content = artifact.read()
     with memory.tight(len(content)):
         onnx_rules.parsed(content)
-        session = _session(content)
-    metadata = Metadata.read(session.get_modelmeta().custom_metadata_map)
-    inputs = _Inputs.of(session, columns)
-    output = _output(session, metadata)
-
-    def ask(rows: TensorRows) -> Any:
-        return _second(session.run([output], inputs.feed(rows))[0], len(rows))
-
-    return LoadedModel(columns, prepare=lambda table: inputs.rows(table, metadata), ask=ask)
+        session = session_of(content)
+    opened = Opened.of(session, columns)
+    return LoadedModel(columns, prepare=lambda table: opened.inputs.rows(table, opened.metadata), ask=opened.ask)
 
 
-def _session(content: bytes) -> onnxruntime.InferenceSession:
+def session_of(content: bytes) -> onnxruntime.InferenceSession:
+    """A session of one thread. Raises Unscorable, and MemoryError."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False  # memory is given back, so that the limit means what it says
@@ -126,7 +141,7 @@ def _session(content: bytes) -> onnxruntime.InferenceSession:
 
 
 @dataclass(frozen=True)
-class _Inputs:
+class Inputs:
     """How columns become inputs: each its own, or all in the one input ``matrix``. ``kinds`` are the inputs' types."""
 
     kinds: dict[str, str]
@@ -134,7 +149,7 @@ class _Inputs:
     columns: tuple[str, ...]
 
     @classmethod
-    def of(cls, session: onnxruntime.InferenceSession, columns: tuple[str, ...]) -> _Inputs:
+    def of(cls, session: onnxruntime.InferenceSession, columns: tuple[str, ...]) -> Inputs:
         inputs = session.get_inputs()
         kinds = {each.name: each.type for each in inputs}
         strange = sorted({kind for kind in kinds.values() if kind != TEXT and kind not in NUMBERS})
@@ -166,9 +181,9 @@ class _Inputs:
         if refused:
             raise ValueError(f"{refused[0]} is missing, and the model does not take that")
         if not self.matrix:
-            return {name: _typed(array, self.kinds[name], name)[:, np.newaxis] for name, array in rows.arrays.items()}
+            return {name: typed(array, self.kinds[name], name)[:, np.newaxis] for name, array in rows.arrays.items()}
         kind = self.kinds[self.matrix]
-        side_by_side = [_typed(array, kind, name) for name, array in rows.arrays.items()]
+        side_by_side = [typed(array, kind, name) for name, array in rows.arrays.items()]
         return {self.matrix: np.stack(side_by_side, axis=1)}
 
 
@@ -192,7 +207,8 @@ def _floats(column: pa.ChunkedArray, name: str) -> npt.NDArray[np.float64]:
     return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
 
 
-def _typed(array: npt.NDArray[Any], kind: str, name: str) -> npt.NDArray[Any]:
+def typed(array: npt.NDArray[Any], kind: str, name: str) -> npt.NDArray[Any]:
+    """A column as its input takes it. Raises ValueError."""
     if kind == TEXT:
         return array
     wanted = NUMBERS[kind]
@@ -201,7 +217,7 @@ def _typed(array: npt.NDArray[Any], kind: str, name: str) -> npt.NDArray[Any]:
     return array.astype(wanted, copy=False)
 
 
-def _output(session: onnxruntime.InferenceSession, metadata: Metadata) -> str:
+def output_of(session: onnxruntime.InferenceSession, metadata: Metadata) -> str:
     """The name of the output with the score. Raises Unscorable when it can not be told."""
     outputs: dict[str, Any] = {each.name: each for each in session.get_outputs()}
     if metadata.output in outputs:
@@ -223,7 +239,7 @@ def _refuse_many_classes(shape: Sequence[Any] | None) -> None:
         raise Unscorable(f"It tells {shape[1]} classes apart; a score needs exactly two.")
 
 
-def _second(answer: Any, rows: int) -> Any:
+def second(answer: Any, rows: int) -> Any:
     """One number per row: the second of two columns (or of two mapped classes), or the only one."""
     if isinstance(answer, list):  # a ZipMap: one dictionary per row, from class to probability
         answer = np.asarray([[each[key] for key in sorted(each)] for each in answer])

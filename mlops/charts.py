@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monitoring.models import DriftRun
-from rollout.models import AnalysisRun
 
 Chart = dict[str, Any]
 
@@ -74,34 +73,6 @@ def drift(runs: Sequence[DriftRun]) -> Chart | None:
     }
     layout = {"height": 90 + 24 * len(names), "yaxis": {"autorange": "reversed"}, "margin": {"l": 10}}
     return {"data": [heat], "layout": layout}
-
-
-def evidence(looks: Sequence[AnalysisRun]) -> Chart | None:
-    """The evidence for harm of each metric, as a share of what proves it (1 = rolled back); None without a look."""
-    metrics: dict[str, tuple[list[str], list[float]]] = {}
-    for look in looks:
-        for measurement in look.measurements.all():
-            if measurement.harm is not None and measurement.needed:
-                x, y = metrics.setdefault(measurement.metric, ([], []))
-                x.append(look.at.isoformat())
-                y.append(max(measurement.harm, -measurement.needed) / measurement.needed)
-    if not metrics:
-        return None
-    traces = [
-        {"type": "scatter", "mode": "lines+markers", "name": metric, "x": x, "y": y}
-        for metric, (x, y) in metrics.items()
-    ]
-    limit = {
-        "type": "line",
-        "xref": "paper",
-        "x0": 0,
-        "x1": 1,
-        "y0": 1,
-        "y1": 1,
-        "line": {"dash": "dash", "color": "bad"},
-    }
-    layout = {"height": 320, "shapes": [limit], "yaxis": {"title": {"text": "evidence of harm (1 = proven)"}}}
-    return {"data": traces, "layout": layout}
 
 
 def importance(shares: Mapping[str, Any]) -> Chart | None:

@@ -207,6 +207,13 @@ class CandidateRow(serializers.Serializer[Any]):
     gates = GatesRow(allow_null=True)
 
 
+class FellBackRow(serializers.Serializer[Any]):
+    name = serializers.CharField(help_text="Empty: the endpoint's own score.")
+    score = serializers.FloatField(allow_null=True)
+    version = ServedVersion(allow_null=True)
+    gates = GatesRow(allow_null=True)
+
+
 class ServedRow(serializers.Serializer[Any]):
     """An endpoint at the moment."""
 
@@ -221,6 +228,7 @@ class ServedRow(serializers.Serializer[Any]):
     candidate = CandidateRow(allow_null=True)
     is_enabled = serializers.BooleanField(help_text="False: the kill switch was pulled.")
     switched = ToldRow(allow_null=True)
+    fallback = FellBackRow(allow_null=True, help_text="What answered everybody while the kill switch was pulled.")
     events = ToldRow(many=True)
 
 

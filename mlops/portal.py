@@ -6,7 +6,7 @@ are verbs of the apps, which check the duty themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,11 +29,13 @@ from jobs.models import Heartbeat, Job, JobState
 from mlops import (
     charts,
     portal_dossier,
+    portal_endpoints,
     portal_features,
     portal_gates,
     portal_lineage,
     portal_policies,
     portal_replay,
+    portal_rollouts,
 )
 from mlops.scorecard import scorecard
 from mlops.sight import causes, effects, visible_events
@@ -48,8 +50,7 @@ from registry import artifacts, duties, measured
 from registry.downloads import attachment
 from registry.lineage import trace
 from registry.models import Alias, Duty, ModelVersion, RegisteredModel
-from rollout import actions as rollouts
-from rollout.models import ACTIVE, AnalysisRun, Rollout
+from rollout.models import ACTIVE, Rollout
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 app_name = "portal"
@@ -157,46 +158,6 @@ def version_file(request: HttpRequest, name: str, number: int, path: str) -> Htt
     versions = ModelVersion.objects.filter(registered_model__in=_models(request))
     version = get_object_or_404(versions.select_related("registered_model"), registered_model__name=name, number=number)
     return attachment(version, path)
-
-
-@login_required
-def rollout_page(request: HttpRequest, pk: int) -> HttpResponse:
-    """May the next step happen, and if not, why?"""
-    visible = Rollout.objects.filter(registered_model__in=_models(request))
-    related = ("version", "endpoint", "incumbent", "gate_run", "registered_model")
-    rollout = get_object_or_404(visible.select_related(*related), pk=pk)
-    looks: list[AnalysisRun] = list(rollout.analyses.prefetch_related("measurements").order_by("number"))
-    context = {
-        "title": str(rollout),
-        "rollout": rollout,
-        "model": rollout.registered_model,
-        "steps": rollout.plan.get("canary", {}).get("steps", []),
-        "latest": looks[-1] if looks else None,
-        "looks": list(reversed(looks)),
-        "segments": _segments(looks),
-        "evidence_chart": charts.evidence(looks),
-        "may_act": duties.has_duty(_user(request), rollout.registered_model, Duty.DATA_SCIENCE, Duty.PLATFORM),
-        "now": clock.now(),
-    }
-    return render(request, "portal/rollout.html", context)
-
-
-def _segments(looks: Sequence[AnalysisRun]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Where the last shadow look found the two versions most apart, and where the candidate lost most."""
-    detail: Mapping[str, Any] = next((look.detail for look in reversed(looks) if look.detail.get("disagreement")), {})
-    titles = (("disagreement", "distance of the scores"), ("loss", "loss against the incumbent"))
-    return [(title, segment) for name, title in titles for segment in detail.get(name, ())[:3]]
-
-
-@login_required
-@require_POST
-def rollout_verb(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
-    """Pause, resume or abort a rollout, with a reason."""
-    rollout = get_object_or_404(Rollout.objects.filter(registered_model__in=_models(request)), pk=pk)
-    act = _chosen(verb, {"pause": rollouts.pause, "resume": rollouts.resume, "abort": rollouts.abort})
-    act(rollout, actor=_user(request), reason=_said(request, "reason"), now=clock.now())
-    messages.success(request, f"Recorded: {verb}.")
-    return redirect("portal:rollout", pk=pk)
 
 
 @login_required
@@ -362,8 +323,8 @@ urlpatterns = [
     *portal_dossier.urlpatterns,  # before the verbs of incidents
     *portal_gates.urlpatterns,
     *portal_policies.urlpatterns,
-    path("rollouts/<int:pk>/", rollout_page, name="rollout"),
-    path("rollouts/<int:pk>/<str:verb>/", rollout_verb, name="rollout-verb"),
+    *portal_rollouts.urlpatterns,
+    *portal_endpoints.urlpatterns,
     path("incidents/<int:pk>/", incident_page, name="incident"),
     path("incidents/<int:pk>/<str:verb>/", incident_verb, name="incident-verb"),
     path("rethinks/<int:pk>/", rethink_page, name="rethink"),

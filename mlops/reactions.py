@@ -12,6 +12,8 @@ from audit.trail import Reactions
 
 SEAL = "audit.tasks.ask_for_checkpoint"
 """Sign the log as it is now, so that nobody can take back what was decided."""
+ROUTE = "rollout.reactions.send_traffic"
+"""Tell who else splits the endpoint's traffic, where it is not our own gateway (rollout.traffic)."""
 TELL = "mlops.openlineage.emit"
 """Tell another tool, where one is set up (docs/operations.md)."""
 
@@ -28,9 +30,18 @@ REACTIONS: Reactions = {
     "gate_run.failed": ("monitoring.reactions.on_gates_ended", TELL),
     "gate_run.inconclusive": ("monitoring.reactions.on_gates_ended", TELL),
     "gate_run.error": ("monitoring.reactions.on_gates_ended", TELL),
-    "rollout.proposed": ("rollout.reactions.start_next",),
+    "endpoint.decided": (ROUTE, "rollout.reactions.go_on"),
+    "endpoint.decision_carried_out": (ROUTE, "rollout.reactions.go_on"),
+    "endpoint.unfrozen": ("rollout.reactions.go_on",),
+    "rollout.proposed": ("rollout.reactions.start_next", "rollout.reactions.make_kit"),
+    "endpoint.traffic_set": (ROUTE,),
+    "endpoint.traffic_adrift": ("monitoring.reactions.on_traffic_adrift",),
+    "endpoint.traffic_restored": ("monitoring.reactions.on_traffic_restored",),
+    "rollout.canary": (ROUTE,),
+    "rollout.paused": (ROUTE,),
+    "rollout.resumed": (ROUTE,),
     "rollout.held": ("monitoring.reactions.on_rollout_held",),
-    "rollout.promoted": ("rollout.reactions.start_next", "monitoring.reactions.on_rollout_ended", SEAL, TELL),
-    "rollout.rolled_back": ("rollout.reactions.start_next", "monitoring.reactions.on_rollout_ended"),
-    "rollout.aborted": ("rollout.reactions.start_next", "monitoring.reactions.on_rollout_ended"),
+    "rollout.promoted": (ROUTE, "rollout.reactions.start_next", "monitoring.reactions.on_rollout_ended", SEAL, TELL),
+    "rollout.rolled_back": (ROUTE, "rollout.reactions.start_next", "monitoring.reactions.on_rollout_ended"),
+    "rollout.aborted": (ROUTE, "rollout.reactions.start_next", "monitoring.reactions.on_rollout_ended"),
 }

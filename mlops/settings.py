@@ -154,6 +154,27 @@ ENGINE_MEMORY = env("GATEHOUSE_ENGINE_MEMORY", default="")
 # Reads of the online store as prepared statements on PostgreSQL; "off" behind a pooler that mixes sessions.
 PREPARED_READS = env.bool("GATEHOUSE_PREPARED_READS", default=True)
 
+# --- The spool of the prediction log: where this host's gateways write before they reply ------------------------------
+
+GATEHOUSE_SPOOL = env.str("GATEHOUSE_SPOOL", default="")  # default: spool below the data root; a local disk
+GATEHOUSE_SPOOL_BYTES = env.int("GATEHOUSE_SPOOL_BYTES", default=2 * 2**30)
+if GATEHOUSE_SPOOL_BYTES < 2**20:
+    raise ImproperlyConfigured("GATEHOUSE_SPOOL_BYTES, what a host's spool may take, must be at least 1048576 (1 MiB).")
+
+# --- Traffic that nginx splits: the folder that the nginx of this machine includes, its logs, how it is called --------
+
+GATEHOUSE_NGINX_FOLDER = env.str("GATEHOUSE_NGINX_FOLDER", default="/etc/nginx/gatehouse.d")
+GATEHOUSE_NGINX_LOGS = env.str("GATEHOUSE_NGINX_LOGS", default="/var/log/nginx/gatehouse")
+GATEHOUSE_NGINX_COMMAND = env.str("GATEHOUSE_NGINX_COMMAND", default="nginx")  # or "sudo -n nginx"
+
+# --- The gateway ------------------------------------------------------------------------------------------------------
+
+# Who may ask it: the holder of an API token with the scope "serve" and a duty for the endpoint's model; or, behind a
+# network that lets only the product's servers through, anybody.
+GATEHOUSE_GATEWAY_AUTH = env.str("GATEHOUSE_GATEWAY_AUTH", default="token")
+if GATEHOUSE_GATEWAY_AUTH not in ("token", "none"):
+    raise ImproperlyConfigured("GATEHOUSE_GATEWAY_AUTH is 'token' (the default) or 'none'.")
+
 # --- Artifacts: addressed by SHA-256, write-once ----------------------------------------------------------------------
 
 STORAGES = {

@@ -74,6 +74,7 @@ class IncidentKind(models.TextChoices):
     DEAD_JOB = "dead_job", "Background work gave up"
     SERVING = "serving", "The served version does not answer"
     STUCK = "stuck", "A rollout holds without enough evidence"
+    PREDICTION_LOG = "prediction_log", "The prediction log loses rows, or may"
 
 
 class IncidentState(models.TextChoices):

@@ -10,7 +10,7 @@ from monitoring.actions import rollouts, upkeep
 from monitoring.actions.retraining import proceed
 from monitoring.models import Retraining
 from registry.models import TrainingRun
-from rollout.models import Rollout
+from rollout.models import Endpoint, Rollout
 
 MONITORING = Service("monitoring")
 
@@ -46,6 +46,18 @@ def on_rollout_held(event: Event) -> None:
     rollout = Rollout.objects.select_related("registered_model", "version", "endpoint").get(pk=event.subject_id)
     if rollout.is_active:
         rollouts.note_held(rollout, reason=event.reason, actor=MONITORING, now=clock.now())
+
+
+def on_traffic_adrift(event: Event) -> None:
+    """Who splits an endpoint's traffic has not followed its route for long: the platform group should know."""
+    endpoint = Endpoint.objects.select_related("registered_model__platform").get(pk=event.subject_id)
+    rollouts.note_adrift(endpoint, reason=event.reason, data=event.data, actor=MONITORING, now=clock.now())
+
+
+def on_traffic_restored(event: Event) -> None:
+    """It follows again."""
+    endpoint = Endpoint.objects.get(pk=event.subject_id)
+    rollouts.note_following(endpoint, reason=event.reason, actor=MONITORING, now=clock.now())
 
 
 def _proceed(run: TrainingRun, event: Event) -> None:

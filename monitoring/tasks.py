@@ -11,8 +11,10 @@ from audit.trail import Service
 from features.consistency import keep
 from features.freshness import stale_sources, stale_views
 from jobs.run import Work, enqueue, handler
-from monitoring import benchmark, judge, live, measure, served
+from monitoring import benchmark, gateways, judge, live, measure, served, spools
 from monitoring.actions import consistency, findings, monitors, upkeep
+from monitoring.actions import gateways as gateway_actions
+from monitoring.actions import spools as spool_actions
 from monitoring.actions.retraining import proceed
 from monitoring.models import RETRAINING_OPEN, Monitor, Retraining
 from monitoring.serving import serving_of
@@ -149,6 +151,20 @@ def serving(work: Work) -> None:
     found = [serving_of(endpoint, now=now) for endpoint in Endpoint.objects.select_related("registered_model")]
     with work.finishing({each.endpoint.name: each.failed for each in found if each.failed}):
         upkeep.report_serving(found, actor=WATCH, now=now)
+
+
+@handler("monitoring.prediction_log")
+def prediction_log_kept(work: Work) -> None:
+    """Rows that the log lost, and disks that fill up, are the platform group's to mend."""
+    now = clock.now()
+    spool_actions.report_spools(spools.spools(now=now), actor=WATCH, now=now)
+
+
+@handler("monitoring.gateways")
+def gateways_seen(work: Work) -> None:
+    """Gateways that fell silent, and versions that they refuse to serve, are the platform group's to mend."""
+    now = clock.now()
+    gateway_actions.report_gateways(gateways.gateways(now=now), actor=WATCH, now=now)
 
 
 @handler("monitoring.dead_jobs")

@@ -30,7 +30,16 @@ from registry.duties import has_duty
 from registry.models import Duty, RegisteredModel
 from rollout import actions
 from rollout import models as rollouts
-from rollout.models import AnalysisRun, DecisionKind, Endpoint, Measurement, Rollout, RolloutState, Route
+from rollout.models import (
+    AnalysisRun,
+    BusinessMetric,
+    DecisionKind,
+    Endpoint,
+    Measurement,
+    Rollout,
+    RolloutState,
+    Route,
+)
 
 OPERATORS = (Duty.DATA_SCIENCE, Duty.PLATFORM)
 SHOWN = 10
@@ -160,6 +169,28 @@ class DecisionDesk(ModelDesk):
 
     def links(self, subject: rollouts.Decision, user: User) -> Iterable[Link]:
         return [Link("Endpoint", [subject.endpoint])]
+
+
+@admin.register(BusinessMetric)
+class BusinessMetricDesk(ModelDesk):
+    within = "endpoint__registered_model"
+    list_display = ("__str__", "title", "unit", "per", "better", "window", "missing", "tolerated_harm", "retired_at")
+    list_select_related = ("endpoint__registered_model",)
+    list_filter = ("per", "better", "guards")
+    search_fields = ("name", "title", "endpoint__name")
+    decisions = (
+        Decision(
+            name="retire",
+            label="Retire",
+            consequence="Canaries that begin from now on are not judged by it; those that run keep to it.",
+            carry_out=actions.retire_business_metric,
+            offered=lambda metric, user: metric.retired_at is None and _product(metric.endpoint, user),
+            icon="archive",
+        ),
+    )
+
+    def links(self, subject: BusinessMetric, user: User) -> Iterable[Link]:
+        return [Link("Endpoint", [subject.endpoint]), Link("Model", [subject.registered_model])]
 
 
 class Looks(Rows):

@@ -1,8 +1,9 @@
 """Append-only rows in Parquet files, one folder per day: what the prediction log, outcomes and shadow scores lie in.
 
 Many processes append at once without locks: each writes a file of its own and renames it into place, so a reader sees
-a file whole or not at all. A process killed while writing leaves a ``.tmp`` file that nobody reads. Rows survive the
-death of the process (they are in the page cache), not a power cut. Rows with one key count once, whoever repeats them.
+a file whole or not at all. A process killed while writing leaves a ``.tmp`` file that nobody reads. Rows that were
+appended survive the death of the process (they are in the page cache), those that were staged a power cut too. Rows
+with one key count once, whoever repeats them.
 """
 
 from __future__ import annotations
@@ -10,19 +11,48 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rollout.spool import one_at_a_time, sync_folder
+
 TIME = pa.timestamp("us", tz="UTC")
 _ENDING = ".parquet"
+_UNFINISHED = ".tmp"
 _ATTEMPTS = 5  # a reader meets a compaction at most once per day folder and try
+_LEFT_BEHIND = 24 * 3600.0  # seconds after which nobody is writing an unfinished file any more
+
+Settled = Callable[[Collection[str]], set[str]]
+"""Which of these file names hold rows for good: another file (see ``DayFiles.stage``) may be written once more."""
+
+
+def all_settled(names: Collection[str]) -> set[str]:
+    return set(names)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A file that is written and on the disk, but not yet in its place."""
+
+    unfinished: Path
+    place: Path
+
+    def publish(self) -> None:
+        """From now on every reader sees it; a file of this name is replaced. Survives a power cut."""
+        self.unfinished.rename(self.place)
+        sync_folder(self.place.parent)
+
+    def discard(self) -> None:
+        self.unfinished.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -43,12 +73,16 @@ class DayFiles:
 
         Raises ValueError when a column of the schema is missing or ``at`` or the key holds nulls.
         """
-        if not table.num_rows:
-            return
-        whole = self._conforming(table)
-        days = whole[self.at].cast(pa.date32())
-        for day in pc.unique(days).to_pylist():
-            _write(self._day(day), whole.filter(pc.equal(days, day)))
+        for day, rows in self._by_day(table):
+            _write(self._day(day), rows)
+
+    def stage(self, table: pa.Table, *, name: str) -> list[Staged]:
+        """Write ``table`` as one file of one row group per day, all called ``name`` (in the order of their names files
+        count as older or newer), without showing them. Staging the same again replaces them, once published.
+
+        Raises as ``append`` does; ValueError leaves nothing behind.
+        """
+        return [_staged(self._day(day), rows, name) for day, rows in self._by_day(table)]
 
     def read(self, *, since: datetime, until: datetime, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows with ``since`` <= at < ``until``, the first written of each key, in no promised order.
@@ -56,7 +90,7 @@ class DayFiles:
         ``columns`` limits what is read (key and time are always there); one that no file has comes as nulls.
         """
         parts = [part for day in _days(since, until) for part in self._parts(day, columns)]
-        table = pa.concat_tables([self._empty(columns), *parts], promote_options="permissive")
+        table = together([self._empty(columns), *parts])
         inside = pc.and_(
             pc.greater_equal(table[self.at], pa.scalar(since, TIME)), pc.less(table[self.at], pa.scalar(until, TIME))
         )
@@ -80,22 +114,22 @@ class DayFiles:
                 raise OSError(f"{self._day(day)} changed during each of {_ATTEMPTS} readings")
         return None
 
-    def compact(self, day: date) -> int:
-        """Put the files of a past day into one; the count of files replaced (0: nothing to do).
+    def compact(self, day: date, *, settled: Settled = all_settled, at_least: int = 2, below: int | None = None) -> int:
+        """Put a day's files into one if there are ``at_least`` so many; the count of files replaced (0: nothing done).
 
-        The new file takes the oldest one's place in the order, so the row that counted before still counts. A crash
-        between the rename and the deletions leaves rows twice, which reading takes once.
+        Only files that are ``settled``, and of these only those ``below`` so many bytes, so that a day that goes on is
+        not written over and over. The new file takes the oldest one's place in the order, so the row that counted
+        before still counts. A crash between the rename and the deletions leaves rows twice, which reading takes once.
         """
         folder = self._day(day)
-        files = _files(folder)
-        if len(files) < 2:
+        if not folder.is_dir():
             return 0
-        tables = [pq.read_table(file, use_threads=False, partitioning=None) for file in files]
-        whole = first_of_each(pa.concat_tables(tables, promote_options="permissive"), self.key)
-        _write(folder, whole, place=files[0].name.split("-", 1)[0])
-        for file in files:
-            file.unlink(missing_ok=True)
-        return len(files)
+        with one_at_a_time(self.folder):
+            _forget_unfinished(folder)
+            files = [file for file in _files(folder) if below is None or file.stat().st_size < below]
+            for_good = settled([file.name for file in files])
+            files = [file for file in files if file.name in for_good]
+            return self._put_together(files) if len(files) >= at_least else 0
 
     def days(self) -> list[date]:
         """The days that have a folder, oldest first."""
@@ -104,8 +138,24 @@ class DayFiles:
         )
         return [date.fromisoformat(name) for name in names]
 
+    def _put_together(self, files: Sequence[Path]) -> int:
+        tables = [pq.read_table(file, use_threads=False, partitioning=None) for file in files]
+        whole = first_of_each(together(tables), self.key)
+        _write(files[0].parent, whole, place=files[0].name.split("-", 1)[0])
+        for file in files:
+            file.unlink(missing_ok=True)
+        return len(files)
+
     def _day(self, day: date) -> Path:
         return self.folder / day.isoformat()
+
+    def _by_day(self, table: pa.Table) -> Iterator[tuple[date, pa.Table]]:
+        if not table.num_rows:
+            return
+        whole = self._conforming(table)
+        days = whole[self.at].cast(pa.date32())
+        for day in pc.unique(days).to_pylist():
+            yield day, whole.filter(pc.equal(days, day))
 
     def _conforming(self, table: pa.Table) -> pa.Table:
         missing = [name for name in self.schema.names if name not in table.column_names]
@@ -162,13 +212,39 @@ def _files(folder: Path) -> list[Path]:
 def _write(folder: Path, table: pa.Table, *, place: str = "") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{place or time.time_ns()}-{uuid.uuid4().hex}{_ENDING}"
-    unfinished = folder / f".{name}.tmp"
-    # A file of one append lives until its day is compacted: quick to write and read, five times cheaper than small.
-    form = (
-        {"compression": "zstd"} if place else {"compression": "lz4", "use_dictionary": False, "write_statistics": False}
-    )
-    pq.write_table(table, unfinished, **form)
+    unfinished = folder / f".{name}{_UNFINISHED}"
+    pq.write_table(table, unfinished, **({"compression": "zstd"} if place else _QUICK))
+    if place:  # what it replaces may be on the disk already
+        _sync(unfinished)
     unfinished.rename(folder / name)
+
+
+_QUICK: dict[str, Any] = {"compression": "lz4", "use_dictionary": False, "write_statistics": False}
+"""A file lives until its day is compacted: quick to write and read, five times cheaper than small."""
+
+
+def _staged(folder: Path, table: pa.Table, name: str) -> Staged:
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+    # Two who stage the same at once must not write into one file.
+    unfinished = folder / f".{name}.{uuid.uuid4().hex}{_UNFINISHED}"
+    pq.write_table(table, unfinished, row_group_size=len(table), **_QUICK)
+    _sync(unfinished)
+    return Staged(unfinished, folder / f"{name}{_ENDING}")
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _forget_unfinished(folder: Path) -> None:
+    """Delete what processes left behind that died while they wrote."""
+    for entry in os.scandir(folder):
+        with suppress(FileNotFoundError):
+            if entry.name.endswith(_UNFINISHED) and time.time() - entry.stat().st_mtime > _LEFT_BEHIND:
+                os.unlink(entry.path)
 
 
 def _days(since: datetime, until: datetime) -> Iterator[date]:
@@ -180,6 +256,45 @@ def _days(since: datetime, until: datetime) -> Iterator[date]:
 
 def _with(columns: Sequence[str], always: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*always, *columns]))
+
+
+def together(tables: Sequence[pa.Table]) -> pa.Table:
+    """The tables below one another. A column that is text in one and numbers in another is text, so that no client's
+    odd value makes the others' unreadable."""
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.concat_tables(_reconciled(tables), promote_options="permissive")
+
+
+def _reconciled(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """The tables with those columns as text that have no type in common."""
+    names = dict.fromkeys(name for table in tables for name in table.column_names)
+    odd = {name for name in names if not _have_common_type(tables, name)}
+    return [_as_text(table, odd & set(table.column_names)) for table in tables]
+
+
+def _have_common_type(tables: Sequence[pa.Table], name: str) -> bool:
+    schemas = [pa.schema([table.schema.field(name)]) for table in tables if name in table.column_names]
+    try:
+        pa.unify_schemas(schemas, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return False
+    return True
+
+
+def _as_text(table: pa.Table, names: Collection[str]) -> pa.Table:
+    for name in names:
+        place = table.column_names.index(name)
+        column = table[name]
+        simple = not pa.types.is_nested(column.type)
+        text = column.cast(pa.string()) if simple else pa.array(map(_text, column.to_pylist()), pa.string())
+        table = table.set_column(place, name, text)
+    return table
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def first_of_each(table: pa.Table, key: str) -> pa.Table:

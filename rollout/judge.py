@@ -2,10 +2,13 @@
 
 The rule has three ways out, and no data opens none of them (rollout research, 2.5):
 
-* harm of more than the tolerated size is *proven* on any guard metric: roll back, at any look;
+* harm beyond the size that counts as harm is *proven* on any guard metric: roll back, at any look;
 * the minimum time and rows are reached and nothing speaks against the candidate: the next step. The last step asks
   more: harm of the tolerated size must be *excluded* on every guard metric, then it is promoted. So does the shadow;
-* otherwise wait, and from the horizon on hold: the state stays and a person decides.
+* otherwise wait, and from the horizon (of hours or of rows) on hold: the state stays and a person decides.
+
+Both sizes are the plan's: what is harm may be smaller than what is still tolerated. Where both are certain of the same
+difference (more than harm, less than tolerated) it is harm.
 """
 
 from __future__ import annotations
@@ -34,8 +37,8 @@ class Kind(StrEnum):
 class Measured:
     """One metric of one look.
 
-    ``value`` with ``low`` and ``high`` is the candidate's difference (or rate, or ratio), ``limit`` the harm tolerated.
-    ``harm`` and ``no_harm`` are log e-values for more harm than that and for less; ``needed`` is what proves either.
+    ``value`` with ``low`` and ``high`` is the candidate's difference (or rate, or ratio). ``harm`` is the log e-value for
+    more harm than ``harm_from``, ``no_harm`` the one for less than ``limit``; ``needed`` is what proves either.
     ``n`` counts the candidate's observations. Metrics that do not ``guard`` are only reported.
     """
 
@@ -51,15 +54,21 @@ class Measured:
     no_harm: float | None = None
     needed: float | None = None
     guards: bool = True
+    harm_from: float | None = None
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a stage is: hours and candidate rows in this step, hours since the stage (shadow, canary) began."""
+    """How far a stage is: hours and candidate rows in this step, and since the stage (shadow, canary) began.
+
+    ``uncovered`` names the segments of the traffic of which the shadow has too few rows; empty: none.
+    """
 
     hours: float
     rows: int
     stage_hours: float
+    uncovered: str = ""
+    stage_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,7 @@ def conclude_shadow(measured: Sequence[Measured], progress: Progress, plan: Shad
     guards = _guards(measured)
     if harmed := _with(guards, FAILED):
         return Conclusion(Kind.ROLL_BACK, _sentences(harmed))
-    missing = _missing(progress, hours=plan.min_hours, rows=plan.min_rows) or _undecided(guards)
+    missing = _missing(progress, hours=plan.min_hours, rows=plan.min_rows) or progress.uncovered or _undecided(guards)
     if not missing:
         return Conclusion(Kind.ADVANCE, _sentences(guards))
     return _wait_or_hold(missing, progress, horizon=plan.max_hours)
@@ -119,7 +128,7 @@ def conclude_canary(measured: Sequence[Measured], progress: Progress, plan: Roll
             return Conclusion(
                 Kind.ADVANCE, f"No harm after {progress.hours:.0f} h and {progress.rows} rows at this step."
             )
-    return _wait_or_hold(missing, progress, horizon=plan.canary.horizon_hours)
+    return _wait_or_hold(missing, progress, horizon=plan.canary.horizon_hours, rows=plan.canary.horizon_rows)
 
 
 def _guards(measured: Sequence[Measured]) -> list[Measured]:
@@ -153,9 +162,11 @@ def _unmeasured(guards: Sequence[Measured]) -> str:
     return _sentences([each for each in guards if each.n == 0 or each.verdict == ERROR])
 
 
-def _wait_or_hold(missing: str, progress: Progress, *, horizon: float) -> Conclusion:
+def _wait_or_hold(missing: str, progress: Progress, *, horizon: float, rows: int | None = None) -> Conclusion:
     if progress.stage_hours >= horizon:
         return Conclusion(Kind.HOLD, f"Undecided after {progress.stage_hours:.0f} hours: {missing}")
+    if rows is not None and progress.stage_rows >= rows:
+        return Conclusion(Kind.HOLD, f"Undecided after {progress.stage_rows:,} rows of the candidate: {missing}")
     return Conclusion(Kind.WAIT, missing)
 
 

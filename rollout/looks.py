@@ -15,26 +15,25 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gates.models import CheckResult, GateRun
-from rollout import prediction_log, shadow
+from rollout import prediction_log, shadow, standstill
 from rollout.analysis import (
     CanaryRows,
     Promise,
     ShadowRows,
+    distributions,
     loss_differences,
     measure_canary,
     measure_shadow,
 )
+from rollout.analysis.coverage import Coverage, coverage
+from rollout.analysis.disagreement import Named, decisions, differences
 from rollout.day_files import TIME
-from rollout.judge import Kind, Look, Progress, conclude_canary, conclude_shadow
-from rollout.models import Rollout, RolloutState
+from rollout.judge import Look, Progress, conclude_canary, conclude_shadow
+from rollout.models import BusinessMetric, Rollout, RolloutState
 from rollout.plan import RolloutPlan
-from rollout.routing import serving
-from stats.segments import worst_segments
 
 FloatArray = NDArray[np.float64]
 CANARY_COLUMNS = ["entity", "salt", "stage", "step", "share", "arm", "status", "score", "latency_ms"]
-EXAMPLES = 20
-"""Rows of greatest disagreement kept with a look that ends the shadow."""
 
 
 def is_due(rollout: Rollout, *, now: datetime) -> bool:
@@ -61,8 +60,10 @@ def take(rollout: Rollout, *, now: datetime) -> Look:
 
 
 def _at_shadow(rollout: Rollout, plan: RolloutPlan, number: int, now: datetime) -> Look:
-    table = shadow.requests_of(rollout, until=now)
-    scored = shadow.scores(rollout, table, now=now, timed_rows=plan.shadow.timed_rows)
+    asked = shadow.requests_of(rollout, until=now)
+    seconds = timedelta(seconds=plan.shadow.timed_seconds)
+    scored = shadow.scores(rollout, asked, now=now, timed_rows=plan.shadow.timed_rows, budget=seconds)
+    table = asked.filter(pc.is_in(asked["request_id"], value_set=scored["request_id"]))
     rows = _shadow_rows(rollout, table, scored, now)
     measured = measure_shadow(
         rows,
@@ -72,15 +73,23 @@ def _at_shadow(rollout: Rollout, plan: RolloutPlan, number: int, now: datetime) 
         look=number,
         timed=plan.shadow.timed_rows > 0,
     )
+    covered = _coverage(rollout, plan, table, rows, now)
     known = int(rows.with_outcome.sum())
-    progress = Progress(_hours(rollout.step_since, now), known, _hours(rollout.shadow_since, now))
+    hours = _hours(rollout, rollout.shadow_since, now)
+    progress = Progress(_hours(rollout, rollout.step_since, now), known, hours, covered.missing)
     conclusion = conclude_shadow(measured, progress, plan.shadow)
-    detail: dict[str, Any] = {"outcomes": known, "rows": len(table)}
-    if conclusion.kind != Kind.WAIT:
-        beside = serving(rollout.incumbent) if rollout.incumbent else None
-        features = table.select(list(serving(rollout.version, beside=beside).logged.values()))
-        detail |= _differences(rows, features, table["request_id"])
     n = len(table)
+    detail: dict[str, Any] = {
+        "outcomes": known,
+        "rows": n,
+        "waiting": len(asked) - n,
+        "decisions": decisions(rows, rollout.endpoint.threshold).as_dict(),
+        "scores": distributions.scores(rows.candidate[rows.both], rows.champion[rows.both]),
+        "times": distributions.times(rows.candidate_latency, rows.champion_latency),
+        "coverage": [each.as_dict() for each in covered.levels],
+        "not_in_shadow": _business_metrics(rollout),
+        **_differences(rollout, rows, table),
+    }
     return Look(number, RolloutState.SHADOW, 0, conclusion, measured, n, n, detail)
 
 
@@ -99,30 +108,33 @@ def _shadow_rows(rollout: Rollout, table: pa.Table, scored: pa.Table, now: datet
     )
 
 
-def _differences(rows: ShadowRows, features: pa.Table, ids: pa.ChunkedArray) -> dict[str, Any]:
+def _coverage(rollout: Rollout, plan: RolloutPlan, table: pa.Table, rows: ShadowRows, now: datetime) -> Coverage:
+    """Whether the shadow saw every kind of traffic that the plan asks for; the traffic is only read when it does."""
+    wanted = plan.shadow.min_segment_rows
+    if not wanted:
+        return Coverage((), "")
+    traffic = shadow.traffic_of(rollout, until=now, columns=list(wanted))
+    lacking = [name for name in wanted if name not in table.column_names]
+    if lacking:  # not what either version is given, but in the log all the same
+        mine = traffic.select(["request_id", *lacking])
+        place = pc.index_in(table["request_id"], value_set=mine["request_id"])
+        for name in lacking:
+            table = table.append_column(name, mine[name].take(place))
+    return coverage(traffic, table, rows.both, wanted=wanted)
+
+
+def _business_metrics(rollout: Rollout) -> list[str]:
+    """What nobody can know while the candidate answers nobody: what people do on its answers."""
+    metrics = BusinessMetric.objects.filter(endpoint=rollout.endpoint, retired_at=None)
+    return [each.title for each in metrics.order_by("name")]
+
+
+def _differences(rollout: Rollout, rows: ShadowRows, table: pa.Table) -> dict[str, Any]:
     """Where the two versions differ most, and where the candidate loses most: for the person who reads the look."""
-    both, known = rows.both, rows.with_outcome
-    apart = np.abs(rows.candidate - rows.champion)
-    order = np.argsort(-np.where(both, apart, -1.0))[: min(EXAMPLES, int(both.sum()))]
-    return {
-        "disagreement": _segments(features, apart, both),
-        "loss": _segments(features, loss_differences(rows), known),
-        "examples": [
-            {
-                "request_id": ids[int(row)].as_py(),
-                "champion": float(rows.champion[row]),
-                "candidate": float(rows.candidate[row]),
-                "outcome": None if np.isnan(rows.label[row]) else float(rows.label[row]),
-            }
-            for row in order
-        ],
-    }
-
-
-def _segments(features: pa.Table, target: FloatArray, where: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    frame = features.filter(pa.array(where)).to_pandas()
-    frame = frame.loc[:, [name for name in frame.columns if not frame[name].isna().all()]]
-    return [segment.as_dict() for segment in worst_segments(frame, target[where])]
+    seen = [name for name in shadow.seen_columns(rollout) if name in table.column_names]
+    named = Named(table["request_id"].to_pylist(), table["at"].to_pylist())
+    features = table.select([name for name in seen if name != rollout.endpoint.entity_column]).to_pandas()
+    return differences(rows, features, loss_differences(rows), named, threshold=rollout.endpoint.threshold)
 
 
 def promise_of(rollout: Rollout) -> Promise | None:
@@ -164,7 +176,7 @@ def _at_canary(rollout: Rollout, plan: RolloutPlan, number: int, now: datetime) 
     )
     measured = measure_canary(rows, plan.canary, timed=plan.timed_rows > 0)
     at_step = int((rows.canary & (rows.step == rollout.step)).sum())
-    progress = Progress(_hours(rollout.step_since, now), at_step, _hours(rollout.canary_since, now))
+    progress = Progress(_hours(rollout, rollout.step_since, now), at_step, _hours(rollout, rollout.canary_since, now))
     conclusion = conclude_canary(measured, progress, plan, step=rollout.step)
     candidates = int(rows.canary.sum())
     detail = {"share": plan.step(rollout.step).share, "rows_at_step": at_step, "outcomes": _known(rows)}
@@ -216,5 +228,6 @@ def _floats(values: pa.ChunkedArray) -> FloatArray:
     return array
 
 
-def _hours(since: datetime | None, now: datetime) -> float:
-    return (now - since) / timedelta(hours=1) if since is not None else 0.0
+def _hours(rollout: Rollout, since: datetime | None, now: datetime) -> float:
+    """Hours since a moment, but for those in which the rollout was paused and its endpoint frozen or stopped."""
+    return standstill.counted(rollout, since, now=now) / timedelta(hours=1)

@@ -1,11 +1,14 @@
 """Every prediction that was served, the outcomes that came later, and what a shadow would have answered.
 
-A prediction's row is in the log before its answer leaves the gateway (``rollout.gateway``). All files lie below the
-data root: ``predictions/<endpoint>``, ``outcomes/<endpoint>`` and ``shadow/<endpoint>/<version id>``, a folder per day.
+A prediction's row is in the log before its answer leaves the gateway (``rollout.gateway``): as a file of its own here,
+or in the spool of a gateway's process (``rollout.spool``), which every reader takes in first (``rollout.ingest``). All
+files lie below the data root: ``predictions/<endpoint>``, ``outcomes/<endpoint>``, ``shadow/<endpoint>/<version id>``,
+a folder per day.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from django.conf import settings
 
-from rollout.day_files import TIME, DayFiles, first_of_each
+from audit import clock
+from rollout.day_files import TIME, DayFiles, Settled, Staged, all_settled, first_of_each
 
 PREDICTION = pa.schema(
     [
@@ -36,9 +40,18 @@ PREDICTION = pa.schema(
         ("status", pa.string()),  # ok, error (the arm failed) or fallback
         ("error", pa.string()),
         ("latency_ms", pa.float64()),  # of one row alone, by the arm's version; null when not timed
+        ("warm", pa.bool_()),  # the arm's version had shown its recorded scores again before it was routed to
+        ("shadow", pa.bool_()),  # the candidate shadows this row
+        ("candidate_id", pa.int64()),  # the version that has a rollout here, in shadow or canary; null without one
+        ("source", pa.string()),  # gateway, or intake: served elsewhere and reported
     ]
 )
-"""What each row has, beside one column per served feature, and one per join key and request feature asked for it."""
+"""What each row has, beside one column per served feature, and one per join key and request feature asked for it.
+
+The last four are null in rows that were logged before they existed.
+"""
+
+GATEWAY, INTAKE = "gateway", "intake"
 
 CANDIDATE_GIVEN = "rollout:candidate_given"
 """True where the candidate got, or would have got, its inputs: else its columns are null because nobody looked."""
@@ -64,6 +77,9 @@ SHADOW = pa.schema(
 COMPACTED_FOR = timedelta(days=14)
 """Days further back than this are left as they are."""
 
+MANY_FILES, SMALL_FILE = 64, 4 * 2**20
+"""So many files of fewer than so many bytes are put together while their day goes on."""
+
 
 def append(endpoint: str, table: pa.Table) -> None:
     """Log predictions (``PREDICTION`` plus feature columns). They are in place when this returns."""
@@ -71,7 +87,11 @@ def append(endpoint: str, table: pa.Table) -> None:
 
 
 def read(endpoint: str, *, since: datetime, until: datetime, columns: Sequence[str] | None = None) -> pa.Table:
-    """Predictions asked at ``since`` <= at < ``until``, each request once (as first answered)."""
+    """Predictions asked at ``since`` <= at < ``until``, each request once (as first answered).
+
+    Everything that was acknowledged before the call is there, also what lies in this host's spool.
+    """
+    _take_in()
     return _predictions(endpoint).read(since=since, until=until, columns=columns)
 
 
@@ -81,6 +101,7 @@ def find_row(endpoint: str, request_id: str, *, at: datetime | None = None) -> p
     ``at`` (any moment of its day, UTC) spares looking through the days, newest first. A request id that was used on
     several days is its newest prediction; on one day, as first answered.
     """
+    _take_in()
     days = None if at is None else [at.astimezone(UTC).date()]
     return _predictions(endpoint).find(request_id, days=days)
 
@@ -127,12 +148,45 @@ def read_shadow(endpoint: str, version: int, *, since: datetime, until: datetime
     return _shadow(endpoint, version).read(since=since, until=until)
 
 
-def compact(endpoint: str, *, now: datetime) -> int:
-    """Put the files of each day that is over into one; the count of files replaced."""
+def stage(endpoint: str, table: pa.Table, *, name: str) -> list[Staged]:
+    """Write predictions aside, as files that are called ``name`` once they are published (``DayFiles.stage``)."""
+    return _predictions(endpoint).stage(table, name=name)
+
+
+def compact(endpoint: str, *, now: datetime, settled: Settled = all_settled) -> int:
+    """Put the files of each day that is over into one; the count of files replaced.
+
+    ``settled``: which files of predictions are there for good (``rollout.ingest.settled``).
+    """
     today = now.date()
-    kinds = [_predictions(endpoint), _outcomes(endpoint)]
-    recent = [(files, day) for files in kinds for day in files.days() if today - COMPACTED_FOR <= day < today]
-    return sum(files.compact(day) for files, day in recent)
+    kinds = [(_predictions(endpoint), settled), (_outcomes(endpoint), all_settled)]
+    return sum(
+        files.compact(day, settled=for_good)
+        for files, for_good in kinds
+        for day in files.days()
+        if today - COMPACTED_FOR <= day < today
+    )
+
+
+def tidy_today(endpoint: str, *, now: datetime, settled: Settled) -> int:
+    """Put today's many small files of predictions into one, once there are many; the count of files replaced.
+
+    Ingestion makes one for each look at the spool.
+    """
+    return _predictions(endpoint).compact(now.date(), settled=settled, at_least=MANY_FILES, below=SMALL_FILE)
+
+
+def endpoints() -> list[str]:
+    """The endpoints that have a log."""
+    folder = _root() / "predictions"
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if folder.is_dir() else []
+
+
+def _take_in() -> None:
+    """What lies in the spool comes first. Imported here: gateways write the log and need nothing of its manifest."""
+    from rollout.ingest import ingest
+
+    ingest(now=clock.now())
 
 
 def _predictions(endpoint: str) -> DayFiles:

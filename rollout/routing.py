@@ -43,10 +43,18 @@ class Serving:
     logged: Mapping[str, str]
     asked: Mapping[str, str]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.inputs
+
 
 @dataclass(frozen=True)
 class Line:
-    """A route as the gateway needs it. ``candidate`` is None unless a rollout is in shadow or canary."""
+    """A route as the gateway needs it. ``candidate`` is None unless a rollout is in shadow or canary.
+
+    ``fallback`` is the fixed score for when nobody can answer, ``fallback_version`` the earlier champion that answers
+    then instead, where the kill switch named one.
+    """
 
     endpoint: str
     revision: int
@@ -61,6 +69,15 @@ class Line:
     share: float
     salt: str
     timed_rows: int
+    fallback_version: Serving | None = None
+
+    @property
+    def champion_id(self) -> int | None:
+        return self.champion.version.pk if self.champion else None
+
+    @property
+    def candidate_id(self) -> int | None:
+        return self.candidate.version.pk if self.candidate else None
 
 
 @dataclass
@@ -103,14 +120,18 @@ def _read(endpoint: str, known: Line | None) -> Line:
     """The route from the database; only what may change without a new revision, where ``known`` has the newest."""
     editable = ("enabled", "entity_column", "threshold", "fallback")
     newest = Route.objects.filter(endpoint__name=endpoint)
-    row = newest.values_list("revision", *(f"endpoint__{name}" for name in editable)).first()
+    row = newest.values_list("revision", "fallback__score", *(f"endpoint__{name}" for name in editable)).first()
     if row is None:
         raise NotFound(f"There is no endpoint {endpoint!r}.")
-    settings = dict(zip(editable, row[1:], strict=True))
+    settings = dict(zip(editable, row[2:], strict=True))
+    if row[1] is not None:
+        settings["fallback"] = row[1]
     if known is not None and known.revision == row[0]:
         return replace(known, **settings)
-    versions = ("champion__service", "candidate__service", "champion__registered_model", "candidate__registered_model")
+    places = ("champion", "candidate", "fallback__version")
+    versions = [f"{place}__{each}" for place in places for each in ("service", "registered_model", "conversion")]
     route = newest.select_related("rollout", *versions).get()
+    stopped = route.fallback.version if route.fallback else None
     champion = serving(route.champion) if route.champion else None
     return Line(
         endpoint=endpoint,
@@ -122,6 +143,7 @@ def _read(endpoint: str, known: Line | None) -> Line:
         share=route.share,
         salt=route.salt,
         timed_rows=(RolloutPlan.model_validate(route.rollout.plan) if route.rollout else RolloutPlan()).timed_rows,
+        fallback_version=serving(stopped) if stopped else None,
         **settings,
     )
 

@@ -26,6 +26,14 @@ class Segment:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Members:
+    """A segment with the rows that lie in it, (n,)."""
+
+    segment: Segment
+    rows: NDArray[np.bool_]
+
+
 def worst_segments(
     features: pd.DataFrame, target: ArrayLike, *, depth: int = 3, minimum_rows: int = 50, most: int = 5
 ) -> tuple[Segment, ...]:
@@ -35,6 +43,14 @@ def worst_segments(
     scikit-learn's tree finds them better placed. Empty when there are fewer than twice ``minimum_rows`` rows. A
     description, not a test.
     """
+    found = segment_members(features, target, depth=depth, minimum_rows=minimum_rows, most=most)
+    return tuple(each.segment for each in found)
+
+
+def segment_members(
+    features: pd.DataFrame, target: ArrayLike, *, depth: int = 3, minimum_rows: int = 50, most: int = 5
+) -> tuple[Members, ...]:
+    """``worst_segments`` with their rows, for who wants to count something else in them, or to show some."""
     from sklearn.tree import DecisionTreeRegressor
 
     values = finite(target, "target")
@@ -45,11 +61,12 @@ def worst_segments(
     tree.fit(columns.to_numpy(), values)
     leaf = tree.apply(columns.to_numpy())
     conditions = _conditions(tree.tree_, list(columns.columns))
-    segments = [
-        Segment(conditions[node], int((leaf == node).sum()), float(values[leaf == node].mean()))
-        for node in np.unique(leaf)
+    inside = {node: leaf == node for node in np.unique(leaf)}
+    found = [
+        Members(Segment(conditions[node], int(rows.sum()), float(values[rows].mean())), rows)
+        for node, rows in inside.items()
     ]
-    return tuple(sorted(segments, key=lambda segment: segment.mean, reverse=True)[:most])
+    return tuple(sorted(found, key=lambda each: each.segment.mean, reverse=True)[:most])
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("Rollouts", "rollout_rollout", "moving"),
         ("Looks", "rollout_analysisrun", "query_stats"),
         ("Endpoints", "rollout_endpoint", "output"),
+        ("Business metrics", "rollout_businessmetric", "payments"),
         ("Product decisions", "rollout_decision", "how_to_vote"),
     ],
     "Monitoring": [

@@ -37,9 +37,9 @@ class NounFilter(admin.SimpleListFilter):
 
     title, parameter_name = "what", "noun"
     NOUNS = (
-        "alias", "data_source", "dataset", "decay", "drift", "endpoint", "entity", "evidence", "feature_view_version",
-        "gate_run", "incident", "job", "model_version", "monitor", "policy", "registered_model", "rethink",
-        "retraining", "rollout", "token", "training_pipeline", "training_run", "user",
+        "alias", "business_metric", "data_source", "dataset", "decay", "drift", "endpoint", "entity", "evidence",
+        "feature_view_version", "gate_run", "incident", "job", "model_version", "monitor", "policy",
+        "registered_model", "rethink", "retraining", "rollout", "token", "training_pipeline", "training_run", "user",
     )  # fmt: skip
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:

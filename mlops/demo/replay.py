@@ -17,6 +17,7 @@ from audit import clock
 from audit.errors import Conflict
 from jobs.drain import drain
 from jobs.tick import Schedule, tick
+from mlops.demo.advice import Advice
 from mlops.schedules import SCHEDULES
 from rollout import gateway, prediction_log
 
@@ -76,16 +77,17 @@ def replay(
 ) -> Iterator[datetime]:
     """Live through [start, end) step by step; yields the moment after each step. The clock is left at ``end``."""
     waiting = sorted(scenes, key=lambda scene: scene.at)
+    advice = Advice(endpoint)
     now, lived = start, start - QUIET
     while now < end:
         requests = traffic.asked(now, now + STEP)
         if requests.num_rows or now - lived >= QUIET:
             clock.set_to(now)
-            _learn_outcomes(endpoint, traffic, since=lived, until=now)
+            _learn_outcomes(endpoint, traffic, advice, since=lived, until=now)
             waiting = [scene for scene in waiting if not _played(scene, now)]
             tick(now=now, schedules=REPLAY_SCHEDULES)
             drain()
-            _serve(endpoint, requests, now)
+            _serve(endpoint, requests, advice, now)
             lived = now
         now += STEP
         yield now
@@ -103,14 +105,15 @@ def _played(scene: Scene, now: datetime) -> bool:
     return True
 
 
-def _learn_outcomes(endpoint: str, traffic: Traffic, *, since: datetime, until: datetime) -> None:
-    """Outcomes that arrived since the last step."""
+def _learn_outcomes(endpoint: str, traffic: Traffic, advice: Advice, *, since: datetime, until: datetime) -> None:
+    """Outcomes that arrived since the last step, and what the answers were worth by them."""
     outcomes = traffic.arrived(since, until)
     if outcomes.num_rows:
         prediction_log.append_outcomes(endpoint, outcomes)
+        advice.weigh(outcomes)
 
 
-def _serve(endpoint: str, requests: pa.Table, now: datetime) -> None:
+def _serve(endpoint: str, requests: pa.Table, advice: Advice, now: datetime) -> None:
     """Requests of the step that begins at ``now`` are answered."""
     if requests.num_rows:
-        gateway.serve(endpoint, requests, now=now, refresh=True)
+        advice.give(requests, gateway.serve(endpoint, requests, now=now, refresh=True).table)

@@ -17,6 +17,7 @@ from features.models import DataSource, FeatureService
 from gates import actions as gates
 from gates.policy import text
 from mlops.demo import told
+from mlops.demo.advice import BAD_ADVICE
 from mlops.demo.flights import data, views
 from mlops.demo.people import PLATFORM, PRODUCT, SCIENCE, Cast
 from mlops.demo.replay import Traffic
@@ -88,6 +89,7 @@ def furnish(cast: Cast) -> House:
     )
     gates.confirm_policy(policy, reason="This is what we promise the travellers.", actor=cast.paula, now=OPENED)
     endpoint = _endpoint(cast, registered_model)
+    rollout.define_business_metric(endpoint, **BAD_ADVICE, actor=cast.paula, now=OPENED)
     configure(
         registered_model=registered_model,
         settings=WATCH | {"retrain_on": []},

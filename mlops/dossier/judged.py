@@ -10,7 +10,14 @@ from gates.models import CheckResult, Policy
 from mlops.dossier.case import Case
 from mlops.dossier.fields import Field, Section, moment, pairs, said, table, told
 from mlops.dossier.log import evidence, first, sha256
+from mlops.dossier.words import decider
 
+LATER = {
+    "endpoint.decision_carried_out": "carried out",
+    "endpoint.decision_withdrawn": "withdrawn",
+    "endpoint.decision_refused": "could not be carried out",
+}
+"""What may become of a decision that was made for later."""
 NOT_JUDGED = "no gate run had ended"
 NO_WAIVERS = "None: Gatehouse has no waivers. A version that fails a blocking check can not enter a rollout."
 INTERVAL = ("Check", "Verdict", "Value", "Low", "High", "Rows", "Rule")
@@ -258,12 +265,23 @@ def _steps(case: Case, steps: Iterable[tuple[Any, Event]], *, none: str) -> tupl
 
 def _decisions(case: Case) -> tuple[object, list[str]]:
     """About endpoints while they were this model's; a person makes them, with a note."""
-    events = case.log.named("endpoint.decided")
+    events = case.log.named("endpoint.decided", *LATER, "endpoint.frozen", "endpoint.unfrozen")
     rows = [
-        (event.subject_label, event.data.get("kind"), moment(event.at), case.log.author(event), event.reason)
+        (event.subject_label, _decision(event), moment(event.at), decider(case, event), event.reason)
         for event in events
     ]
     return table(("Endpoint", "Decision", "At", "By", "Note"), rows, none="none recorded"), evidence(*events)
+
+
+def _decision(event: Event) -> str:
+    """What was decided, and for when; or what became of it."""
+    if event.name in LATER:
+        return f"{event.data['kind']} of {event.data['decided_at'][:16]}: {LATER[event.name]}"
+    if "freeze" in event.data:
+        verb = "frozen" if event.name == "endpoint.frozen" else "no longer frozen"
+        return f"{verb}, {event.data['starts_at'][:16]} to {event.data['ends_at'][:16]} UTC"
+    due = event.data.get("takes_effect_at")
+    return f"{event.data.get('kind')}, for {due[:16]} UTC" if due else str(event.data.get("kind"))
 
 
 def _conditions(case: Case) -> Field:
@@ -281,7 +299,14 @@ def _hands(case: Case) -> tuple[object, list[str]]:
     of_gates = [event for run in case.gate_runs for event in case.log.about(run)]
     policies = [event for run in case.gate_runs for event in case.log.about(run.policy)]
     way = [event for _, event in case.way]
-    every = [*of_run, case.registered, *policies, *of_gates, *way, *case.log.named("endpoint.decided")]
+    every = [
+        *of_run,
+        case.registered,
+        *policies,
+        *of_gates,
+        *way,
+        *case.log.named("endpoint.decided", "endpoint.decision_withdrawn"),
+    ]
     people = sorted({event.pk: event for event in every if event.actor_id is not None}.values(), key=lambda e: e.pk)
     done: dict[str, list[str]] = {}
     for event in people:

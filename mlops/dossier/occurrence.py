@@ -19,7 +19,10 @@ from rollout import prediction_log
 from rollout.models import Endpoint
 
 LONGEST_CHAIN = 50
-FOLLOWED = ("endpoint.decided", "rollout.paused", "rollout.aborted", "rollout.rolled_back", "alias.champion_moved")
+FOLLOWED = (
+    "endpoint.decided", "endpoint.decision_carried_out", "rollout.paused", "rollout.aborted", "rollout.rolled_back",
+    "alias.champion_moved",
+)  # fmt: skip
 """What people and rules do about traffic: in the time of an incident it belongs to its story."""
 
 
@@ -163,7 +166,7 @@ def _versions(of: Occurrence) -> str:
 
 def _endpoints(of: Occurrence) -> list[str]:
     """Decision points of the model that the log knew."""
-    begun = of.log.named("endpoint.created", "endpoint.decided")
+    begun = of.log.named("endpoint.created", "endpoint.decided", "endpoint.decision_carried_out")
     rows = Endpoint.objects.in_bulk({int(event.subject_id) for event in begun})
     return sorted(row.name for row in rows.values())
 

@@ -15,7 +15,7 @@ from audit.models import Checkpoint, Event, Link
 from mlops.dossier.fields import Section, told
 from mlops.dossier.log import Log
 
-GENERATOR = "gatehouse-dossier/2"
+GENERATOR = "gatehouse-dossier/3"
 """Version of what writes reports: raise it with whatever changes what they say, also a default that they show."""
 
 

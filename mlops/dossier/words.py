@@ -10,6 +10,10 @@ from mlops.dossier.fields import Field, Section, moment, said, table, told
 from mlops.dossier.log import evidence, first
 from rollout.models import Endpoint
 
+CARRIED_OUT = "endpoint.decision_carried_out"
+DECIDED = ("endpoint.decided", CARRIED_OUT)
+"""Events that may say which model an endpoint is given to, and whether it serves."""
+
 
 def _by_card(case: Case, *fields: tuple[str, str]) -> list[Field]:
     """Fields of the model card, each with what it is called here."""
@@ -64,7 +68,7 @@ def _changes(case: Case, name: str) -> tuple[object, list[str]]:
 def _endpoints(case: Case) -> list[tuple[Endpoint, Event]]:
     """Decision points that were opened for the model or given to it, and the first event that says so."""
     begun: dict[int, Event] = {}
-    for event in case.log.named("endpoint.created", "endpoint.decided"):
+    for event in case.log.named("endpoint.created", *DECIDED):
         begun.setdefault(int(event.subject_id), event)
     rows = Endpoint.objects.in_bulk(begun)
     return [(rows[pk], event) for pk, event in begun.items()]
@@ -130,8 +134,8 @@ def _owner_changes(case: Case) -> tuple[object, list[str]]:
 
 def _in_use_by(case: Case) -> tuple[object, list[str]]:
     """Who opened the decision points, and who decided last what serves there."""
-    events = case.log.named("endpoint.created", "endpoint.decided")
-    people = list(dict.fromkeys(case.log.author(event) for event in events))
+    events = case.log.named("endpoint.created", *DECIDED)
+    people = list(dict.fromkeys(decider(case, event) for event in events))
     return ", ".join(people) or None, evidence(*events)
 
 
@@ -170,6 +174,7 @@ def limitations(case: Case) -> Section:
             told("fallback_scores", "Score served when it can not answer", *_fallbacks(case)),
             told("may_stop", "Who may press the kill switch", stop, evidence(owned)),
             told("may_pause", "Who may take a candidate off", takes_off, evidence(owned)),
+            told("fallbacks", "Named fallbacks of the kill switch", *_named_fallbacks(case)),
             told("stops", "Kill switches pulled and released", *_stops(case)),
             told("loading", "How it may be loaded", _loading(case), evidence(case.registered)),
         ),
@@ -182,13 +187,44 @@ def _fallbacks(case: Case) -> tuple[object, list[str]]:
     return table(("Endpoint", "Fallback"), rows, none="it serves nowhere"), evidence(*(event for _, event in found))
 
 
+def _named_fallbacks(case: Case) -> tuple[object, list[str]]:
+    events = case.log.named("fallback.added", "fallback.retired")
+    rows = []
+    for event in events:
+        version = event.data["version"]
+        answer = f"{version['model']} v{version['version']}" if version else event.data["score"]
+        act = event.name.partition(".")[2]
+        rows.append((event.subject_label, answer, act, moment(event.at), case.log.author(event), event.reason))
+    return table(("Fallback", "Answers", "Act", "At", "By", "Note"), rows, none="none"), evidence(*events)
+
+
 def _stops(case: Case) -> tuple[object, list[str]]:
-    events = [event for event in case.log.named("endpoint.decided") if event.data.get("kind") in ("stop", "resume")]
+    """Those that took effect: what was decided for later is told when it was carried out."""
+    switched = [event for event in case.log.named(*DECIDED) if event.data.get("kind") in ("stop", "resume")]
+    events = [event for event in switched if "takes_effect_at" not in event.data or event.name == CARRIED_OUT]
     rows = [
-        (event.subject_label, event.data["kind"], moment(event.at), case.log.author(event), event.reason)
+        (event.subject_label, event.data["kind"], moment(event.at), decider(case, event), _instead(event), event.reason)
         for event in events
     ]
-    return table(("Endpoint", "Act", "At", "By", "Note"), rows, none="never"), evidence(*events)
+    columns = ("Endpoint", "Act", "At", "By", "Answered instead", "Note")
+    return table(columns, rows, none="never"), evidence(*events)
+
+
+def decider(case: Case, event: Event) -> str:
+    """Who decided: Gatehouse carries out what a person decided for later."""
+    author = case.log.author(event)
+    return f"{event.data['decided_by']} (carried out by {author})" if event.name == CARRIED_OUT else author
+
+
+def _instead(event: Event) -> str:
+    """What answered everybody from a kill switch on; nothing to say of its release, or of an old log."""
+    facts = event.data.get("route", {}).get("fallback")
+    if facts is None:
+        return ""
+    version = facts["version"]
+    what = f"{version['model']} v{version['version']}" if version else facts["score"]
+    what = "an error" if what is None else what
+    return f"{facts['name']}: {what}" if facts["name"] else f"{what}"
 
 
 def _loading(case: Case) -> str:

@@ -20,12 +20,12 @@ from audit.models import Event
 from registry.models import RegisteredModel
 
 ROUTED = (
-    "endpoint.created", "endpoint.decided", "rollout.shadow", "rollout.canary", "rollout.promoted", "rollout.paused",
-    "rollout.resumed", "rollout.rolled_back", "rollout.aborted",
+    "endpoint.created", "endpoint.decided", "endpoint.decision_carried_out", "rollout.shadow", "rollout.canary",
+    "rollout.promoted", "rollout.paused", "rollout.resumed", "rollout.rolled_back", "rollout.aborted",
 )  # fmt: skip
 """Names of the events that may change who serves an endpoint."""
-CREATED, DECIDED, DESCRIBED, PROMOTED = (
-    "endpoint.created", "endpoint.decided", "endpoint.described", "rollout.promoted",
+CREATED, DECIDED, CARRIED_OUT, DESCRIBED, PROMOTED = (
+    "endpoint.created", "endpoint.decided", "endpoint.decision_carried_out", "endpoint.described", "rollout.promoted",
 )  # fmt: skip
 
 
@@ -84,9 +84,24 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class FellBack:
+    """What answered everybody while the kill switch was pulled: a fixed ``score``, or an earlier ``version`` that
+    ``gates`` had let through. ``name`` empty: the endpoint's own score; without one either, nobody got an answer."""
+
+    name: str
+    score: float | None
+    version: Version | None
+    gates: Gates | None
+
+    def __str__(self) -> str:
+        what = str(self.version) if self.version else "nothing" if self.score is None else f"the score {self.score:g}"
+        return f"{what} ({self.name})" if self.name else what
+
+
+@dataclass(frozen=True)
 class Served:
     """An endpoint at a moment. ``champion`` None: nothing answered but the fallback. ``is_enabled`` False: the kill
-    switch was pulled, everybody got the fallback; ``switched`` tells by whom.
+    switch was pulled, everybody got the ``fallback``; ``switched`` tells by whom it was pulled, to that one.
 
     ``let_in`` is the event since which the champion served here; ``gates`` let it through. ``events`` are all that the
     answer rests on, oldest first.
@@ -104,6 +119,7 @@ class Served:
     is_enabled: bool
     switched: Told | None
     events: tuple[Told, ...] = ()
+    fallback: FellBack | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -120,8 +136,13 @@ class _Step:
     champion: str | None
     candidate: tuple[str | None, str, str]
     is_enabled: bool
+    fallback: tuple[str | None, str | None]
+    """Name, and the version that it is, if any."""
     let: str | None
     """The version whose gates the event tells of: that of its rollout."""
+
+
+_RUNNING = (True, (None, None))
 
 
 @dataclass
@@ -142,7 +163,7 @@ class _Endpoint:
             self.let_in, self.since = step.id, step.at
         if before is None or step.candidate != before.candidate:
             self.candidate_since = step.at
-        if step.is_enabled != (before is None or before.is_enabled):
+        if (step.is_enabled, step.fallback) != ((before.is_enabled, before.fallback) if before else _RUNNING):
             self.switched = step.id
         self.last = step
 
@@ -199,17 +220,19 @@ def _steps(moment: datetime) -> Iterator[tuple[str, _Step]]:
         "stage": KT("data__route__stage"),
         "step": KT("data__route__step"),
         "is_enabled": KT("data__route__enabled"),
+        "fallback": KT("data__route__fallback__name"),
+        "stand_in": KT("data__route__fallback__version__id"),
         "let": KT("data__id"),
     }
     rows = Event.objects.filter(name__in=ROUTED, at__lte=moment).annotate(**route).order_by("at", "id")
-    for pk, at, name, model, endpoint, champion, candidate, stage, step, is_enabled, let in rows.values_list(
-        "id", "at", "name", "registered_model", *route
-    ).iterator():
+    told = rows.values_list("id", "at", "name", "registered_model", *route).iterator()
+    for pk, at, name, model, endpoint, champion, candidate, stage, step, is_enabled, fallback, stand_in, let in told:
         if endpoint is None:
             continue  # it changed no route, or was written before the log told routes
         is_on = str(is_enabled).lower() in ("1", "true")  # SQLite and PostgreSQL write truth differently
         place = (_text(candidate), str(stage), str(step))
-        yield endpoint, _Step(pk, at, name, model, _text(champion), place, is_on, _text(let))
+        back = (_text(fallback), _text(stand_in))
+        yield endpoint, _Step(pk, at, name, model, _text(champion), place, is_on, back, _text(let))
 
 
 def _text(value: Any) -> str | None:
@@ -222,10 +245,15 @@ def _full(endpoints: Sequence[_Endpoint], lets: _Lets) -> dict[int, _Full]:
     for each in endpoints:
         assert each.last is not None  # only endpoints that an event told of are answered
         found = [each.last.id, each.let_in, each.switched]
-        found += [_let_id(lets, each.name, version) for version in (each.last.champion, each.last.candidate[0])]
+        found += [_let_id(lets, each.name, version) for version in _versions(each.last)]
         wanted |= {pk for pk in found if pk is not None}
     rows = _told(Event.objects.filter(pk__in=wanted))
     return {told.id: _Full(told, subject, data) for told, subject, _, _, data in rows}
+
+
+def _versions(step: _Step) -> tuple[str | None, ...]:
+    """Champion, candidate, and the version that the kill switch fell back to."""
+    return step.champion, step.candidate[0], step.fallback[1]
 
 
 def _titles(moment: datetime) -> dict[str, str]:
@@ -246,7 +274,9 @@ def _told(rows: Any) -> Iterator[tuple[Told, str, str, str, Mapping[str, Any]]]:
     )  # fmt: skip
     ordered = rows.order_by("at", "id").values_list(*fields)
     for pk, name, label, actor, service, reason, at, subject, kind, model, data in ordered.iterator():
-        yield Told(pk, name, label, actor or service, actor is None, reason, at), subject, kind, model, data
+        # what was decided for later is carried out by Gatehouse, but it is the person who decided
+        person = actor or (data.get("decided_by") if name == CARRIED_OUT else None)
+        yield Told(pk, name, label, person or service, person is None, reason, at), subject, kind, model, data
 
 
 def _answer(
@@ -276,6 +306,7 @@ def _answer(
         candidate=_candidate(endpoint, route, lets, full) if candidate else None,
         is_enabled=bool(route["enabled"]),
         switched=switched,
+        fallback=None if route["enabled"] else _fell_back(endpoint, route.get("fallback"), lets, full),
         events=tuple(sorted(rests_on.values(), key=lambda told: (told.at, told.id))),
     )
 
@@ -290,6 +321,17 @@ def _candidate(endpoint: _Endpoint, route: Mapping[str, Any], lets: _Lets, full:
         since=endpoint.candidate_since,
         gates=_gates(_let(lets, full, endpoint.name, route["candidate"])),
     )
+
+
+def _fell_back(
+    endpoint: _Endpoint, facts: Mapping[str, Any] | None, lets: _Lets, full: Mapping[int, _Full]
+) -> FellBack | None:
+    """None: written before the log told fallbacks."""
+    if facts is None:
+        return None
+    version = facts["version"]
+    gates = _gates(_let(lets, full, endpoint.name, version)) if version else None
+    return FellBack(facts["name"], facts["score"], _version(version) if version else None, gates)
 
 
 def _version(facts: Mapping[str, Any]) -> Version:
@@ -314,8 +356,9 @@ def _subjects(endpoint: _Endpoint, lets: _Lets, full: Mapping[int, _Full]) -> li
     """What the log is to be asked about for an answer: the versions, their gate runs and their rollouts."""
     assert endpoint.last is not None  # only endpoints that an event told of are answered
     found = []
-    for arm in ("champion", "candidate"):
-        version = full[endpoint.last.id].data["route"].get(arm)
+    route: Mapping[str, Any] = full[endpoint.last.id].data["route"]
+    stand_in = (route.get("fallback") or {}).get("version")
+    for version in (route.get("champion"), route.get("candidate"), stand_in):
         if version is None:
             continue
         found.append(("registry.modelversion", str(version["id"])))
@@ -350,7 +393,9 @@ def _chains(
 
 @dataclass(frozen=True)
 class Period:
-    """A version answered an endpoint, as champion or as canary with a share. ``until`` None: it does still."""
+    """A version answered an endpoint, as champion, as canary with a share, or as the fallback of a kill switch.
+
+    ``until`` None: it does still."""
 
     endpoint: str
     arm: str
@@ -367,7 +412,7 @@ def periods(model: str, number: int, *, until: datetime) -> list[Period]:
     own = there.filter(name__in=ROUTED, registered_model=model)
     at = set(own.filter(subject_type="rollout.endpoint").values_list("subject_label", flat=True))
     # another model took an endpoint over: that decision is an event of the other model
-    taken = Q(name=DECIDED, subject_label__in=at)
+    taken = Q(name__in=(DECIDED, CARRIED_OUT), subject_label__in=at)
     for told, _, _, _, data in _told(there.filter(Q(name__in=ROUTED, registered_model=model) | taken)):
         if "route" in data:
             for arm, share in _answering(data["route"], model, number).items():
@@ -383,10 +428,13 @@ def periods(model: str, number: int, *, until: datetime) -> list[Period]:
 def _answering(route: Mapping[str, Any], model: str, number: int) -> dict[str, float]:
     """The version's share of the answers by arm; 0 where it did not answer."""
 
-    def is_it(arm: str) -> bool:
-        version: Mapping[str, Any] = route.get(arm) or {}
-        is_on = bool(route["enabled"])
-        return is_on and (version.get("model"), version.get("version")) == (model, number)
+    def is_it(version: Mapping[str, Any] | None) -> bool:
+        return version is not None and (version["model"], version["version"]) == (model, number)
 
-    share = float(route["share"])
-    return {"champion": 1.0 - share if is_it("champion") else 0.0, "canary": share if is_it("candidate") else 0.0}
+    share, is_on = float(route["share"]), bool(route["enabled"])
+    fallback: Mapping[str, Any] = route.get("fallback") or {}
+    return {
+        "champion": 1.0 - share if is_on and is_it(route.get("champion")) else 0.0,
+        "canary": share if is_on and is_it(route.get("candidate")) else 0.0,
+        "fallback": 1.0 if not is_on and is_it(fallback.get("version")) else 0.0,
+    }

@@ -98,3 +98,16 @@ def brief(value: timedelta | None) -> str:
 def breakable(name: str) -> SafeString:
     """A long name of a machine, which may break after each underscore."""
     return format_html_join(mark_safe("_<wbr>"), "{}", ((part,) for part in str(name).split("_")))
+
+
+@register.filter
+def grouped(value: Any) -> str:
+    """A count with its thousands apart; a dash when there is none."""
+    return "—" if value is None or value == "" else f"{int(value):,}"
+
+
+@register.filter
+def conditions(text: str) -> SafeString:
+    """What describes a segment, a line a condition, its names breakable."""
+    parts = str(text).split(" and ")
+    return format_html_join(mark_safe("<br>"), "{}", ((breakable(part),) for part in parts))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from audit.trail import Actor
 from monitoring.actions.findings import cause
 from monitoring.actions.incidents import raise_incident, resolve, resolve_cause
 from monitoring.models import Incident, IncidentKind, IncidentState
 from registry.models import Duty, Tier
-from rollout.models import Rollout
+from rollout.models import Endpoint, Rollout
 
 ENDED_BY_A_NEW_CHAMPION = (IncidentKind.DRIFT, IncidentKind.DECAY)
 
@@ -69,6 +71,31 @@ def note_promoted(rollout: Rollout, *, actor: Actor, now: datetime) -> None:
         resolve(incident, actor=actor, reason=reason, now=now)
 
 
+def note_adrift(endpoint: Endpoint, *, reason: str, data: Mapping[str, Any], actor: Actor, now: datetime) -> Incident:
+    """Who splits the endpoint's traffic does not do what its route says, and that for minutes."""
+    return raise_incident(
+        kind=IncidentKind.SERVING,
+        duty=Duty.PLATFORM,
+        registered_model=endpoint.registered_model,
+        version=None,
+        cause_key=_traffic(endpoint),
+        title=f"The traffic of {endpoint} is not split as its route says",
+        detail=(
+            f"{reason} Gatehouse tries again each minute. Until it follows, no rollback reaches the traffic: look at "
+            "the plan on the endpoint's page, and take the candidate off by hand if there is one."
+        ),
+        evidence={"endpoint": endpoint.name, **data},
+        severity="high",
+        actor=actor,
+        now=now,
+    )
+
+
+def note_following(endpoint: Endpoint, *, reason: str, actor: Actor, now: datetime) -> None:
+    """Who splits the endpoint's traffic follows its route again."""
+    resolve_cause(_traffic(endpoint), actor=actor, reason=reason, now=now)
+
+
 def in_words(rollout: Rollout) -> str:
     """Its state as a person says it."""
     return rollout.state.replace("_", " ")
@@ -76,3 +103,7 @@ def in_words(rollout: Rollout) -> str:
 
 def _stuck(rollout: Rollout) -> str:
     return f"{IncidentKind.STUCK}:{rollout.pk}"
+
+
+def _traffic(endpoint: Endpoint) -> str:
+    return f"{IncidentKind.SERVING}:traffic:{endpoint.pk}"

@@ -21,31 +21,39 @@ from registry.actions import crown, hold_service
 from registry.duties import require
 from registry.facts import version_facts
 from registry.models import Duty, ModelVersion, RegisteredModel
-from rollout.actions.routes import NO_CANDIDATE, reroute
+from rollout import standstill
+from rollout.actions.routes import NO_CANDIDATE, lock_endpoint, reroute, route_facts, take_off
 from rollout.assignment import salt_for
 from rollout.models import ACTIVE, Endpoint, Rollout, RolloutState, Route
-from rollout.plan import RolloutPlan, plan_for
+from rollout.plan import RolloutPlan
+from rollout.standstill import plan_of
 
 log = logging.getLogger(__name__)
 
 ROLLOUTS = Service("rollouts")
-HELD = "rollout.held"
+TOLD = ("endpoint__registered_model", "version__registered_model", "registered_model", "gate_run__policy", "incumbent")
+"""What the verbs and their events read of a rollout."""
+HELD, WAITS = "rollout.held", "rollout.waits"
 
 
 def propose(version: ModelVersion, *, gate_run: GateRun, actor: Actor, reason: str, now: datetime) -> list[Rollout]:
     """Put a version that passed its gates before each endpoint of its model; the rollouts that wait there now.
 
-    Idempotent per gate run. Endpoints that this version serves already are left out. Raises GateNotPassed when the gate
-    run is not a pass of this version under the policy in force (the database would refuse the row as well).
+    Idempotent per gate run. Endpoints that this version serves already are left out. Where the plan's queue says
+    ``newest``, versions of the model that are no newer and still wait there are aborted: this one takes their place.
+    Raises GateNotPassed when the gate run is not a pass of this version under the policy in force (the database would
+    refuse the row as well).
     """
     require(actor, version.registered_model, Duty.DATA_SCIENCE, Duty.PRODUCT)
     _check_gates(version, gate_run)
     if not version.is_scorable:
         raise Conflict(f"{version} can not be scored here: its artifact is {version.load_class}.")
-    endpoints = Endpoint.objects.filter(registered_model=version.registered_model).exclude(route__champion=version)
     with transaction.atomic():
         if version.service is not None:
             hold_service(version.service)
+        of_model = Endpoint.objects.filter(registered_model=version.registered_model).exclude(route__champion=version)
+        locked = of_model.select_for_update(no_key=True, of=("self",))
+        endpoints = list(locked.select_related("registered_model").order_by("pk"))
         return [_propose_at(endpoint, version, gate_run, actor, reason, now) for endpoint in endpoints]
 
 
@@ -68,17 +76,39 @@ def _propose_at(
     )
     if created:
         record("rollout.proposed", rollout, actor=actor, reason=reason, data=_facts(rollout, None))
+        if plan_of(endpoint).queue == "newest":
+            _supersede(rollout, now=now)
     return rollout
+
+
+def _supersede(newer: Rollout, *, now: datetime) -> None:
+    """End what waits at the endpoint for a version of the model that is no newer. By Gatehouse itself."""
+    waiting = Rollout.objects.filter(
+        endpoint=newer.endpoint,
+        registered_model=newer.registered_model,
+        state=RolloutState.PENDING,
+        version__number__lte=newer.version.number,
+    ).exclude(pk=newer.pk)
+    for older in waiting.select_related("endpoint", "version__registered_model", "gate_run__policy").order_by("pk"):
+        reason = f"{newer.version} passed its gates while {older.version} still waited, and takes its place."
+        try:
+            with transaction.atomic():
+                data = {"superseded_by": newer.pk}
+                _end(older, RolloutState.ABORTED, actor=ROLLOUTS, reason=reason, now=now, data=data)
+        except TransitionError:
+            continue  # it waits no longer
 
 
 def start(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
     """Let a waiting candidate begin: in shadow, or, where nothing serves the endpoint yet, as its first champion.
 
-    Raises GateNotPassed when a newer policy is in force, Conflict when another rollout is active on the endpoint.
+    Raises GateNotPassed when a newer policy is in force, Conflict when another rollout is active on the endpoint, or
+    when there is something to wait for (``standstill.waits_for``).
     """
     require(actor, rollout.registered_model, Duty.DATA_SCIENCE, Duty.PLATFORM, Duty.PRODUCT)
     _check_gates(rollout.version, rollout.gate_run)
     with transaction.atomic():
+        _check_may_go_on(rollout, now)
         lock(rollout)
         route = Route.objects.select_for_update().get(endpoint=rollout.endpoint)
         if route.champion_id is None:
@@ -112,10 +142,11 @@ def advance(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> No
     """From the shadow to the first canary step, or to the next one.
 
     Nothing enters the canary on a pass of a policy that was replaced: such a rollout is aborted instead, and the
-    version judged again. A canary that has begun goes on.
+    version judged again. A canary that has begun goes on. Raises Conflict when there is something to wait for.
     """
     _check_may_decide(rollout, actor)
     with transaction.atomic():
+        _check_may_go_on(rollout, now)
         lock(rollout)
         if rollout.state == RolloutState.SHADOW and (policy := _replaced(rollout)):
             _judge_again(rollout, policy, instead_of="advance", asked_by=actor, now=now)
@@ -137,9 +168,10 @@ def advance(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> No
 
 
 def promote(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
-    """The candidate becomes the endpoint's and the model's champion."""
+    """The candidate becomes the endpoint's and the model's champion. Raises Conflict when it has to wait."""
     _check_may_decide(rollout, actor)
     with transaction.atomic():
+        _check_may_go_on(rollout, now)
         lock(rollout)
         if not RolloutPlan.model_validate(rollout.plan).is_last(rollout.step):
             raise TransitionError(f"{rollout} has not reached its last canary step: it can not be promoted.")
@@ -175,65 +207,102 @@ def abort(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None
 
 def end_all(endpoint: Endpoint, *, actor: Actor, reason: str, now: datetime) -> None:
     """Abort everything that waits or runs on an endpoint (part of a product decision that checked its own duty)."""
-    for rollout in Rollout.objects.filter(endpoint=endpoint, state__in=[RolloutState.PENDING, *ACTIVE]):
+    open_ones = Rollout.objects.filter(endpoint=endpoint, state__in=[RolloutState.PENDING, *ACTIVE])
+    for rollout in open_ones.select_related(*TOLD):
         _end(rollout, RolloutState.ABORTED, actor=actor, reason=reason, now=now)
 
 
 def _end(
     rollout: Rollout, to: str, *, actor: Actor, reason: str, now: datetime, data: dict[str, Any] | None = None
 ) -> None:
+    """The route first: one row, under the rollout's lock and after nothing else; what has to be told comes after."""
     with transaction.atomic():
         lock(rollout)
         had_traffic = rollout.is_active
+        if had_traffic:
+            take_off(rollout.endpoint, now=now)
         facts = {**_facts(rollout, rollout.incumbent), "stage": rollout.state, "step": rollout.step, **(data or {})}
         rollout.move(
             to,
             actor=actor,
             reason=reason,
             data=facts,
-            also=(lambda: reroute(rollout.endpoint, now=now, **NO_CANDIDATE)) if had_traffic else None,
+            also=(lambda: {"route": route_facts(rollout.endpoint)}) if had_traffic else None,
             ended_at=now,
         )
 
 
 def pause(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
-    """Take the candidate off the traffic for a while; nothing is judged meanwhile."""
+    """Take the candidate off the traffic for a while; nothing is judged meanwhile, and the time does not count."""
     require(actor, rollout.registered_model, Duty.DATA_SCIENCE, Duty.PLATFORM)
+    _pause(rollout, actor=actor, reason=_said(reason), now=now, by_product=False)
+
+
+def pause_all(endpoint: Endpoint, *, actor: Actor, reason: str, now: datetime) -> None:
+    """Pause what runs on an endpoint (part of a product decision that checked its own duty)."""
+    running = Rollout.objects.filter(endpoint=endpoint, state__in=[RolloutState.SHADOW, RolloutState.CANARY])
+    for rollout in running.select_related(*TOLD):
+        _pause(rollout, actor=actor, reason=reason, now=now, by_product=True)
+
+
+def _pause(rollout: Rollout, *, actor: Actor, reason: str, now: datetime, by_product: bool) -> None:
     with transaction.atomic():
         lock(rollout)
         rollout.move(
             RolloutState.PAUSED,
             actor=actor,
-            reason=_said(reason),
+            reason=reason,
             data=_facts(rollout, rollout.incumbent),
             also=lambda: reroute(rollout.endpoint, now=now, **NO_CANDIDATE),
             paused_in=rollout.state,
+            paused_at=now,
+            paused_by_product=by_product,
         )
 
 
 def resume(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
-    """Go on where it was paused, with the same share for the same entities; the step's minimum time starts again.
+    """Go on where it was paused, with the same share for the same entities; the pause does not count.
 
-    Where another policy took force meanwhile it is aborted instead, and the version judged again.
+    Where another policy took force meanwhile it is aborted instead, and the version judged again. Raises Conflict when
+    there is something to wait for.
     """
     require(actor, rollout.registered_model, Duty.DATA_SCIENCE, Duty.PLATFORM)
+    _resume(rollout, actor=actor, reason=_said(reason), now=now)
+
+
+def resume_all(endpoint: Endpoint, *, actor: Actor, reason: str, now: datetime) -> None:
+    """Let go on what the product owner paused at an endpoint; not what somebody else had paused before.
+
+    Quietly nothing while there is something else to wait for: it is tried again (``rollout.reactions.go_on``).
+    """
+    if standstill.waits_for(endpoint, now=now):
+        return
+    paused = Rollout.objects.filter(endpoint=endpoint, state=RolloutState.PAUSED, paused_by_product=True)
+    for rollout in paused.select_related(*TOLD):
+        _resume(rollout, actor=actor, reason=reason, now=now)
+
+
+def _resume(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> None:
     with transaction.atomic():
+        _check_may_go_on(rollout, now)
         lock(rollout)
         if rollout.state != RolloutState.PAUSED:
             raise TransitionError(f"{rollout} is {rollout.state}, not paused.")
-        said = _said(reason)
         if policy := _replaced(rollout):
             _judge_again(rollout, policy, instead_of="resume", asked_by=actor, now=now)
             return
+        since = rollout.paused_at or rollout.state_since or now
         rollout.move(
             rollout.paused_in,
             actor=actor,
-            reason=said,
+            reason=reason,
             event="rollout.resumed",
             data=_facts(rollout, rollout.incumbent),
             also=lambda: _send_traffic(rollout, now=now),
             paused_in="",
-            step_since=now,
+            paused_at=None,
+            paused_by_product=False,
+            pauses=[*rollout.pauses, [since.isoformat(), now.isoformat()]],
         )
 
 
@@ -246,9 +315,13 @@ def hold(rollout: Rollout, *, actor: Actor, reason: str, now: datetime) -> Event
     return record(HELD, rollout, actor=actor, reason=reason, data=data)
 
 
-def plan_of(endpoint: Endpoint) -> RolloutPlan:
-    """The plan in force for an endpoint now."""
-    return plan_for(endpoint.registered_model.tier, endpoint.plan)
+def wait_for(rollout: Rollout, what: str, *, actor: Actor, reason: str) -> Event | None:
+    """Say, once for each thing it waits for at this step, that the next step is earned but has to wait."""
+    place = {"stage": rollout.state, "step": rollout.step, "waits_for": what}
+    asked = {f"data__{name}": value for name, value in place.items()}
+    if Event.objects.about(rollout).filter(name=WAITS, **asked).exists():
+        return None
+    return record(WAITS, rollout, actor=actor, reason=reason, data={**_facts(rollout, rollout.incumbent), **place})
 
 
 def _send_traffic(rollout: Rollout, *, now: datetime) -> dict[str, Any]:
@@ -329,6 +402,13 @@ def _check_nothing_active(rollout: Rollout) -> None:
     other = Rollout.objects.filter(endpoint=rollout.endpoint, state__in=ACTIVE).exclude(pk=rollout.pk).first()
     if other is not None:
         raise Conflict(f"{other} is {other.state}: one candidate at a time per endpoint.")
+
+
+def _check_may_go_on(rollout: Rollout, now: datetime) -> None:
+    """Nobody pauses, freezes or stops the endpoint until the transaction ends; refuse when somebody has."""
+    what = standstill.waits_for(lock_endpoint(rollout.endpoint), now=now)
+    if what:
+        raise Conflict(f"{rollout} waits for {what}.")
 
 
 def _check_may_decide(rollout: Rollout, actor: Actor) -> None:

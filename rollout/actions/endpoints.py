@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError as FieldError
 from django.db import transaction
-from pydantic import ValidationError
 
-from audit.errors import AlreadyExists, Conflict, InvalidInput, NotPermitted
+from audit.errors import AlreadyExists, InvalidInput
 from audit.trail import Actor, record
 from registry.duties import require
 from registry.models import Duty, RegisteredModel
-from rollout.actions.candidates import end_all
-from rollout.actions.routes import reroute, route_facts
-from rollout.models import Decision, DecisionKind, Endpoint, Route
-from rollout.plan import plan_for
+from rollout.actions.choices import Choice, carry_out, check, check_plan
+from rollout.actions.persons import product_owner, said
+from rollout.actions.routes import lock_endpoint, route_facts
+from rollout.actions.traffic import check_traffic
+from rollout.models import Decision, DecisionKind, Endpoint, Fallback, Route
 
 
 def create_endpoint(
@@ -34,13 +33,17 @@ def create_endpoint(
     fallback: float | None = None,
     plan: Mapping[str, Any] | None = None,
     description: str = "",
+    durable: bool = False,
+    traffic: Mapping[str, Any] | None = None,
 ) -> Endpoint:
     """Open a decision point for a model. Its champion serves there at once; without one, the first promoted version.
 
-    ``plan`` overrides single values of the tier's plan (``rollout.plan``). Raises InvalidInput naming the field.
+    ``plan`` overrides single values of the tier's plan (``rollout.plan``); ``durable`` and ``traffic`` are explained at
+    the model. Raises InvalidInput naming the field.
     """
     require(actor, registered_model, Duty.PRODUCT)
-    _check_plan(registered_model, plan or {})
+    check_plan(registered_model, plan or {})
+    check_traffic(traffic or {})
     if outcome_window <= timedelta(0):
         raise InvalidInput({"outcome_window": "must be longer than nothing: how late can an outcome arrive?"})
     with transaction.atomic():
@@ -56,6 +59,8 @@ def create_endpoint(
             outcome_window=outcome_window,
             fallback=fallback,
             plan=dict(plan or {}),
+            durable=durable,
+            traffic=dict(traffic or {}),
             created_at=now,
         )
         _check_fields(endpoint)
@@ -80,56 +85,56 @@ def describe(endpoint: Endpoint, *, title: str, description: str, reason: str, a
 
 
 def decide(
-    endpoint: Endpoint, *, kind: str, registered_model: RegisteredModel, note: str, actor: Actor, now: datetime
+    endpoint: Endpoint,
+    *,
+    kind: str,
+    registered_model: RegisteredModel,
+    note: str,
+    actor: Actor,
+    now: datetime,
+    takes_effect_at: datetime | None = None,
+    fallback: Fallback | None = None,
 ) -> Decision:
-    """Record the product owner's choice and carry it out; only a person can make it, with a note that says why.
+    """Record the product owner's choice and carry it out, at once or at ``takes_effect_at`` (``carry_out_due``).
 
-    ``serve``: this model's champion answers from now on, and candidates of another model end. ``stop``: the kill
-    switch, everybody gets the fallback. ``resume``: released.
+    Only a person of the product group can make it, with a note that says why. What each kind does: ``choices.Choice``.
+    Raises InvalidInput naming the field, and Conflict when it is so already.
     """
-    if not isinstance(actor, User):
-        raise NotPermitted("Which model serves an endpoint, and its kill switch, are a person's decision.")
-    require(actor, registered_model, Duty.PRODUCT)
-    require(actor, endpoint.registered_model, Duty.PRODUCT)
-    if not note.strip():
-        raise InvalidInput({"note": "Say why: this is the record of the decision."})
-    carry_out = {DecisionKind.SERVE: _serve, DecisionKind.STOP: _stop, DecisionKind.RESUME: _resume}
-    if kind not in carry_out:
+    person = product_owner(actor, registered_model, endpoint.registered_model)
+    said(note, field="note")
+    if kind not in DecisionKind.values:
         raise InvalidInput({"kind": f"must be one of {', '.join(DecisionKind.values)}"})
+    if takes_effect_at is not None and takes_effect_at <= now:
+        raise InvalidInput({"takes_effect_at": f"This has passed; it is {now:%Y-%m-%d %H:%M} UTC. Empty: at once."})
+    choice = Choice(DecisionKind(kind), registered_model, note, fallback)
     with transaction.atomic():
-        locked = Endpoint.objects.select_for_update().get(pk=endpoint.pk)
-        carry_out[DecisionKind(kind)](locked, registered_model, note, actor, now)
+        locked = lock_endpoint(endpoint)
+        product_owner(actor, locked.registered_model)
+        if takes_effect_at is None:
+            carry_out(locked, choice, actor=actor, now=now)
+        else:
+            check(locked, choice)
         decision = Decision.objects.create(
-            endpoint=locked, kind=kind, registered_model=registered_model, note=note, decided_by=actor, decided_at=now
+            endpoint=locked,
+            kind=kind,
+            registered_model=registered_model,
+            note=note,
+            decided_by=person,
+            decided_at=now,
+            takes_effect_at=takes_effect_at,
+            fallback=fallback,
         )
-        route = route_facts(locked)
-        details = {"kind": str(kind), "registered_model": registered_model.name, "route": route}
-        record("endpoint.decided", locked, actor=actor, reason=note, data=details)
+        facts = {**choice.facts(), "decision": decision.pk, **_effect(locked, takes_effect_at)}
+        record("endpoint.decided", locked, actor=actor, reason=note, data=facts)
     endpoint.refresh_from_db()
     return decision
 
 
-def _serve(endpoint: Endpoint, registered_model: RegisteredModel, note: str, actor: Actor, now: datetime) -> None:
-    if endpoint.registered_model_id != registered_model.pk:
-        _check_plan(registered_model, endpoint.plan)
-        end_all(endpoint, actor=actor, reason=f"Another model serves {endpoint} now: {note}", now=now)
-        Endpoint.objects.filter(pk=endpoint.pk).update(registered_model=registered_model)
-        endpoint.registered_model = registered_model
-    reroute(endpoint, now=now, champion=registered_model.champion())
-
-
-def _stop(endpoint: Endpoint, registered_model: RegisteredModel, note: str, actor: Actor, now: datetime) -> None:
-    _switch(endpoint, enabled=False, now=now)
-
-
-def _resume(endpoint: Endpoint, registered_model: RegisteredModel, note: str, actor: Actor, now: datetime) -> None:
-    _switch(endpoint, enabled=True, now=now)
-
-
-def _switch(endpoint: Endpoint, *, enabled: bool, now: datetime) -> None:
-    if not Endpoint.objects.filter(pk=endpoint.pk, enabled=not enabled).update(enabled=enabled):
-        raise Conflict(f"{endpoint} is {'running' if enabled else 'stopped'} already.")
-    reroute(endpoint, now=now)
+def _effect(endpoint: Endpoint, takes_effect_at: datetime | None) -> dict[str, Any]:
+    """The route as it is now, or when it may change."""
+    if takes_effect_at is not None:
+        return {"takes_effect_at": takes_effect_at.isoformat()}
+    return {"route": route_facts(endpoint)}
 
 
 def _check_fields(endpoint: Endpoint) -> None:
@@ -137,11 +142,3 @@ def _check_fields(endpoint: Endpoint) -> None:
         endpoint.clean_fields()
     except FieldError as problem:
         raise InvalidInput(problem.message_dict) from problem
-
-
-def _check_plan(registered_model: RegisteredModel, overrides: Mapping[str, Any]) -> None:
-    try:
-        plan_for(registered_model.tier, overrides)
-    except ValidationError as problem:
-        texts = [f"{'.'.join(str(part) for part in each['loc'])}: {each['msg']}" for each in problem.errors()]
-        raise InvalidInput({"plan": texts}) from problem

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -10,17 +10,23 @@ from django.db import transaction
 
 from audit.trail import Actor
 from rollout.actions import candidates
-from rollout.judge import FAILED, Kind, Look, Measured
+from rollout.actions.routes import lock_endpoint
+from rollout.judge import FAILED, Conclusion, Kind, Look, Measured
 from rollout.models import AnalysisRun, Measurement, Rollout
+from rollout.standstill import waits_for
 
 
 def record_look(rollout: Rollout, look: Look, *, actor: Actor, now: datetime) -> AnalysisRun:
     """The look as an analysis run with its measurements, and its consequence: a step, promotion, roll-back or hold.
 
-    Raises TransitionError when the rollout has moved since ``rollout`` was read, or somebody else looked meanwhile:
-    then this look describes what is no longer there, and nothing is written.
+    A step or a promotion that has to wait (a freeze) is told once, and looking goes on. Raises TransitionError when the
+    rollout has moved since ``rollout`` was read, or somebody else looked meanwhile: then this look describes what is no
+    longer there, and nothing is written.
     """
     with transaction.atomic():
+        what = _waits_for(rollout, look, now)
+        if what:
+            look = _waiting(look, what)
         candidates.lock(rollout)
         if rollout.analyses.count() + 1 != look.number:
             raise candidates.overtaken(rollout)
@@ -38,7 +44,22 @@ def record_look(rollout: Rollout, look: Look, *, actor: Actor, now: datetime) ->
         )
         Measurement.objects.bulk_create([Measurement(analysis=analysis, **_fields(each)) for each in look.measured])
         _carry_out(rollout, look, actor, now)
+        if what:
+            candidates.wait_for(rollout, what, actor=actor, reason=look.conclusion.summary)
     return analysis
+
+
+def _waits_for(rollout: Rollout, look: Look, now: datetime) -> str:
+    """What the step that the look has earned must wait for. The endpoint is locked, before the rollout."""
+    if look.conclusion.kind not in (Kind.ADVANCE, Kind.PROMOTE):
+        return ""
+    return waits_for(lock_endpoint(rollout.endpoint), now=now)
+
+
+def _waiting(look: Look, what: str) -> Look:
+    step = "The next step" if look.conclusion.kind == Kind.ADVANCE else "Its promotion"
+    summary = f"{look.conclusion.summary} {step} waits for {what}."
+    return replace(look, conclusion=Conclusion(Kind.WAIT, summary))
 
 
 def _carry_out(rollout: Rollout, look: Look, actor: Actor, now: datetime) -> None:

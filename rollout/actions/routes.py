@@ -21,15 +21,33 @@ def reroute(endpoint: Endpoint, *, now: datetime, **fields: Any) -> dict[str, An
 
     The facts of the route as it is now, for the event that tells of it.
     """
+    _write(endpoint, now=now, **fields)
+    return {"route": route_facts(endpoint)}
+
+
+def take_off(endpoint: Endpoint, *, now: datetime) -> None:
+    """No candidate any more: one update of one row, so that nothing stands between a decision and its effect."""
+    _write(endpoint, now=now, **NO_CANDIDATE)
+
+
+def _write(endpoint: Endpoint, *, now: datetime, **fields: Any) -> None:
     Route.objects.filter(endpoint=endpoint).update(revision=F("revision") + 1, changed_at=now, **fields)
     transaction.on_commit(lambda: routing.forget(endpoint.name))
-    return {"route": route_facts(endpoint)}
+
+
+def lock_endpoint(endpoint: Endpoint) -> Endpoint:
+    """The endpoint as it is now; nobody else decides about it until the transaction ends.
+
+    Whoever locks a rollout as well locks its endpoint first.
+    """
+    rows = Endpoint.objects.select_for_update(no_key=True, of=("self",))
+    return rows.select_related("registered_model__product").get(pk=endpoint.pk)
 
 
 def route_facts(endpoint: Endpoint) -> dict[str, Any]:
     """Who serves an endpoint, and whether it may: every event that changes it says so whole, so that one event is
     enough to know what served since (``mlops.lineage.as_of``)."""
-    versions = ("champion__registered_model", "candidate__registered_model")
+    versions = ("champion__registered_model", "candidate__registered_model", "fallback__version__registered_model")
     route = Route.objects.select_related("endpoint", *versions).get(endpoint=endpoint)
     return {
         "endpoint": endpoint.name,
@@ -40,4 +58,15 @@ def route_facts(endpoint: Endpoint) -> dict[str, Any]:
         "stage": route.stage,
         "step": route.step,
         "share": route.share,
+        "fallback": None if route.endpoint.enabled else _fallback_facts(route),
+        "rollouts_paused": route.endpoint.rollouts_paused,
     }
+
+
+def _fallback_facts(route: Route) -> dict[str, Any]:
+    """What answers while the kill switch is pulled; without a named fallback the endpoint's fixed score, if any."""
+    named = route.fallback
+    if named is None:
+        return {"name": "", "score": route.endpoint.fallback, "version": None}
+    version = version_facts(named.version) if named.version is not None else None
+    return {"name": named.name, "score": named.score, "version": version}

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from stats.interval import FloatArray
-from stats.sequential.mixture import log_mean, require_positive, require_probability
+from stats.sequential.mixture import log_mean, log_sum, require_positive, require_probability
 from stats.sequential.rows import arms, first_of_each, shares, undecided
 
 HIGHER = np.array([1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0])
 """Alternatives to a tolerated rate ratio, as its multiples, when harm is to be shown."""
+WEIGHTS = np.array([0.02, 0.05, 0.13, 0.2, 0.25, 0.17, 0.1, 0.05, 0.03])
+"""How much of the capital is bet on each of them: most on a doubling. Small ratios need many events anyway."""
 LOWER = np.array([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
 """The same when it is to be shown that there is none."""
 FRACTIONS = np.array([0.0, 0.1, 0.25, 0.5, 0.75, 0.9])
@@ -23,15 +25,17 @@ PSEUDO_ROWS = 10.0
 """Weight of the asked-for share in ``sample_ratio``, in rows of the smaller arm."""
 FARTHEST = 40.0
 """Rate ratios are sought between exp(-40) and exp(40)."""
+FINENESS = 33
+"""Places tried at once when a ratio is sought."""
 
 
 @dataclass(frozen=True)
 class RateRatio:
     """How many times as often the event happens under the canary as under the incumbent.
 
-    ``harm``: evidence that the ratio exceeds the tolerated one; ``no_harm``: that it is below. ``ratio`` is the
-    maximum-likelihood estimate (None without events, or with none under the incumbent), ``low`` and ``high`` its
-    two-sided interval that holds at all looks together (``high`` None: no upper limit yet).
+    ``harm``: evidence that the ratio exceeds the one that harm begins at; ``no_harm``: that it is below the tolerated
+    one. ``ratio`` is the maximum-likelihood estimate (None without events, or with none under the incumbent), ``low``
+    and ``high`` its two-sided interval that holds at all looks together (``high`` None: no upper limit yet).
     """
 
     harm: float
@@ -44,23 +48,46 @@ class RateRatio:
 
 
 @dataclass(frozen=True)
-class _Tally:
+class Tally:
     """Events by the share that was in force: ``total[k]`` at ``share[k]``, ``canary`` of them all by the canary."""
 
     share: FloatArray
     total: FloatArray
     canary: int
 
-    def evidence(self, tolerated_ratio: float, multiples: FloatArray) -> float:
-        """Mean over r of prod (r/r0)^A (1 - pi + pi r0) / (1 - pi + pi r), as a logarithm."""
-        ratios = tolerated_ratio * multiples[:, None]
-        expected = np.log((1 - self.share + self.share * ratios) / (1 - self.share + self.share * tolerated_ratio))
-        return float(log_mean(self.canary * np.log(multiples) - expected @ self.total))
+    def harm(self, ratios: FloatArray) -> FloatArray:
+        """Evidence that the rate ratio exceeds each of ``ratios``."""
+        return self._evidence(ratios, HIGHER, np.log(WEIGHTS / WEIGHTS.sum()))
 
-    def excess(self, log_ratio: float) -> float:
-        """Expected minus observed canary events if the rate ratio were exp(log_ratio); rising."""
-        odds = self.share * math.exp(log_ratio)
-        return float(self.total @ (odds / (1 - self.share + odds))) - self.canary
+    def no_harm(self, ratios: FloatArray) -> FloatArray:
+        """Evidence that the rate ratio is below each of ``ratios``."""
+        return self._evidence(ratios, LOWER, np.full(len(LOWER), -math.log(len(LOWER))))
+
+    def _evidence(self, limits: FloatArray, multiples: FloatArray, log_weights: FloatArray) -> FloatArray:
+        """Weighted mean over r of prod (r/r0)^A (1 - pi + pi r0) / (1 - pi + pi r), as a logarithm, for each r0."""
+        at_limit = np.log1p(self.share * (limits[:, None] - 1)) @ self.total
+        beyond = np.log1p(self.share * (limits[:, None, None] * multiples[:, None] - 1)) @ self.total
+        return log_sum(self.canary * np.log(multiples) - beyond + at_limit[:, None] + log_weights, axis=1)
+
+    def excess(self, ratios: FloatArray) -> FloatArray:
+        """Expected minus observed canary events if the rate ratio were each of ``ratios``; rising."""
+        odds = self.share * ratios[:, None]
+        return np.asarray((odds / (1 - self.share + odds)) @ self.total - self.canary)
+
+    def measured(self, *, harm_from: float, tolerated: float, alpha: float) -> RateRatio:
+        surprise = math.log(2 / alpha)
+        low = _root(lambda ratios: self.harm(ratios) - surprise)
+        high = _root(lambda ratios: self.no_harm(ratios) - surprise)
+        events = int(self.total.sum())
+        return RateRatio(
+            harm=float(self.harm(np.array([harm_from]))[0]),
+            no_harm=float(self.no_harm(np.array([tolerated]))[0]),
+            events=events,
+            canary_events=self.canary,
+            ratio=0.0 if events and not self.canary else _root(self.excess),
+            low=low or 0.0,
+            high=high,
+        )
 
 
 def rate_ratio(
@@ -68,6 +95,7 @@ def rate_ratio(
     share: ArrayLike,
     *,
     tolerated_ratio: float = 1.0,
+    harm_from: float | None = None,
     entity: ArrayLike | Sequence[object] | None = None,
     alpha: float = 0.05,
 ) -> RateRatio:
@@ -78,11 +106,14 @@ def rate_ratio(
     the base rate does, so drift and ramps cancel (Lindon and Malek, NeurIPS 2022, arXiv 2011.03567; Lindon, Sanden,
     Shirikian, KDD 2022, arXiv 2205.14762).
 
-    Where the same entities come again and stick to their arm, give ``entity``: only the first event of each counts.
-    That is right for rare events only; once most entities have had theirs, the ratio of first events tends to 1.
-    ``alpha`` concerns the interval alone.
+    Two sizes: harm is a ratio above ``harm_from`` (None: above the tolerated one), and none is one below
+    ``tolerated_ratio``. Where the same entities come again and stick to their arm, give ``entity``: only the first
+    event of each counts. That is right for rare events only; once most entities have had theirs, the ratio of first
+    events tends to 1. ``alpha`` concerns the interval alone.
     """
+    harm_from = tolerated_ratio if harm_from is None else harm_from
     require_positive(tolerated_ratio, "tolerated_ratio")
+    require_positive(harm_from, "harm_from")
     require_probability(alpha, "alpha")
     canary = arms(canary_events, "canary_events")
     share_then = shares(share, canary)
@@ -90,28 +121,28 @@ def rate_ratio(
     kept = kept[undecided(share_then[kept])]
     canary, share_then = canary[kept], share_then[kept]
     distinct, total = np.unique(share_then, return_counts=True)
-    tally = _Tally(distinct, total.astype(np.float64), int(canary.sum()))
-    surprise = math.log(2 / alpha)
-    low = _root(lambda log_ratio: tally.evidence(math.exp(log_ratio), HIGHER) - surprise)
-    high = _root(lambda log_ratio: tally.evidence(math.exp(log_ratio), LOWER) - surprise)
-    return RateRatio(
-        harm=tally.evidence(tolerated_ratio, HIGHER),
-        no_harm=tally.evidence(tolerated_ratio, LOWER),
-        events=len(canary),
-        canary_events=tally.canary,
-        ratio=0.0 if len(canary) and not tally.canary else _root(tally.excess),
-        low=low or 0.0,
-        high=high,
-    )
+    tally = Tally(distinct, total.astype(np.float64), int(canary.sum()))
+    return tally.measured(harm_from=harm_from, tolerated=tolerated_ratio, alpha=alpha)
 
 
-def _root(function: Callable[[float], float]) -> float | None:
-    """exp(x) where a monotone function of x crosses 0; None when it does not."""
-    from scipy.optimize import brentq
+def _root(function: Callable[[FloatArray], FloatArray]) -> float | None:
+    """The ratio at which a monotone function of an array of them crosses 0; None when it does not.
 
-    if function(-FARTHEST) * function(FARTHEST) >= 0:
+    Many places at once, then as many within the two that embrace the root: arithmetic in arrays is what is quick.
+    """
+    places = np.linspace(-FARTHEST, FARTHEST, FINENESS)
+    values = function(np.exp(places))
+    if values[0] * values[-1] >= 0:
         return None
-    return math.exp(float(brentq(function, -FARTHEST, FARTHEST, xtol=1e-9)))
+    for _ in range(3):
+        after = int(np.argmax(np.signbit(values) != np.signbit(values[0])))
+        places = np.linspace(places[after - 1], places[after], FINENESS)
+        values = function(np.exp(places))
+    after = int(np.argmax(np.signbit(values) != np.signbit(values[0])))
+    if not after:
+        return math.exp(float(places[0]))
+    gap = float(values[after] - values[after - 1])
+    return math.exp(float(places[after - 1] - values[after - 1] * (places[after] - places[after - 1]) / gap))
 
 
 def bernoulli_below(errors: int, n: int, tolerated: float) -> float:
@@ -142,16 +173,20 @@ def sample_ratio(canary: ArrayLike, share: ArrayLike, *, entity: ArrayLike | Seq
     martingale too, however the shares follow each other. Give ``entity`` where assignment is sticky: what is random is
     the entity, once.
     """
-    from scipy.special import betaln
-
     arm = arms(canary)
     share_then = shares(share, arm)
     kept = first_of_each(entity, len(arm))
     kept = kept[undecided(share_then[kept])]
     distinct, step = np.unique(share_then[kept], return_inverse=True)
     served = np.bincount(step, weights=arm[kept], minlength=len(distinct))
-    others = np.bincount(step, minlength=len(distinct)) - served
-    weight = PSEUDO_ROWS / np.minimum(distinct, 1 - distinct)
-    a, b = weight * distinct, weight * (1 - distinct)
+    return split_evidence(distinct, served, np.bincount(step, minlength=len(distinct)) - served)
+
+
+def split_evidence(share: FloatArray, served: FloatArray, others: FloatArray) -> float:
+    """``sample_ratio`` from counts: at ``share[k]`` the canary got ``served[k]`` rows and the incumbent ``others[k]``."""
+    from scipy.special import betaln
+
+    weight = PSEUDO_ROWS / np.minimum(share, 1 - share)
+    a, b = weight * share, weight * (1 - share)
     gained = betaln(a + served, b + others) - betaln(a, b)
-    return float((gained - served * np.log(distinct) - others * np.log1p(-distinct)).sum())
+    return float((gained - served * np.log(share) - others * np.log1p(-share)).sum())

@@ -34,7 +34,7 @@ class MeanDifference:
     """Canary minus incumbent, in the units of the values; larger is worse.
 
     ``low`` and ``high``: two-sided interval that holds at all looks together with probability 1 - alpha. ``harm``:
-    evidence that the difference exceeds the tolerance; ``no_harm``: that it is below. All None while there are too few
+    evidence that the difference exceeds what harm begins at; ``no_harm``: that it is below the tolerance. All None while there are too few
     entities in an arm or no spread; ``estimate`` is None when no ramp step has rows of both arms. ``n_canary`` and
     ``n_incumbent`` count the rows given.
     """
@@ -49,7 +49,23 @@ class MeanDifference:
 
 
 @dataclass(frozen=True)
-class _Estimate:
+class Sizes:
+    """The difference that harm begins at, and the one that is still tolerated."""
+
+    harm_from: float
+    tolerated: float
+
+    @classmethod
+    def of(cls, harm_from: float | None, tolerated: float) -> Sizes:
+        """``harm_from`` None: the tolerated size. Raises ValueError for what is not finite."""
+        sizes = cls(tolerated if harm_from is None else harm_from, tolerated)
+        if not (math.isfinite(sizes.harm_from) and math.isfinite(sizes.tolerated)):
+            raise ValueError(f"tolerance and harm_from must be finite, not {sizes.tolerated} and {sizes.harm_from}")
+        return sizes
+
+
+@dataclass(frozen=True)
+class Estimate:
     """A mean or difference of means with its entity-robust standard error.
 
     ``degrees``: of freedom of that error (Satterthwaite); ``row_variance``: of single rows around their arm's mean;
@@ -70,7 +86,9 @@ def mean_difference(
     *,
     stratum: ArrayLike | Sequence[object] | None = None,
     entity: ArrayLike | Sequence[object] | None = None,
+    in_both_arms: bool = False,
     tolerance: float = 0.0,
+    harm_from: float | None = None,
     alpha: float,
     tightest_at: float = TIGHTEST_AT,
     minimum: int = MINIMUM_ENTITIES,
@@ -86,6 +104,9 @@ def mean_difference(
     n1 n0 / (n1 + n0), as least squares with a constant per step does; steps without two entities in each arm do not
     count. ``entity`` ids make the standard error robust to correlated rows of the same entity (one residual sum per
     entity; Liang and Zeger 1986); without them rows are taken as independent (44 % false alarms with sticky users).
+    ``in_both_arms``: the labels are such that each has rows of both arms (days): what such a label does to both cancels.
+
+    Two sizes: harm is a difference above ``harm_from`` (None: above the tolerance), and none is one below ``tolerance``.
 
     Boundary: normal mixture in effective rows (information times row variance; n1 n0 / (n1 + n0) when rows are
     independent, so nearly the canary rows while its share is small), tuned at ``tightest_at``, after the t score with
@@ -98,9 +119,10 @@ def mean_difference(
     step = _steps(stratum, shares(share, arm))
     who = codes(entity, len(given), "entity")
     scale = _scale(given)
-    found = _stratified(given / scale, arm, step, who)
+    found = _stratified(given / scale, arm, step, who, in_both_arms=in_both_arms)
     counts = (int(arm.sum()), int((~arm).sum()))
-    return _measured(found, scale, counts, tolerance, alpha=alpha, tightest_at=tightest_at, minimum=minimum)
+    sizes = Sizes.of(harm_from, tolerance)
+    return measured(found, scale, counts, sizes, alpha=alpha, tightest_at=tightest_at, minimum=minimum)
 
 
 def paired_mean(
@@ -108,6 +130,7 @@ def paired_mean(
     *,
     entity: ArrayLike | Sequence[object] | None = None,
     tolerance: float = 0.0,
+    harm_from: float | None = None,
     alpha: float,
     tightest_at: float = TIGHTEST_AT,
     minimum: int = MINIMUM_ENTITIES,
@@ -122,7 +145,8 @@ def paired_mean(
     scale = _scale(given)
     found = _single(given / scale, who)
     counts = (len(given), len(given))
-    return _measured(found, scale, counts, tolerance, alpha=alpha, tightest_at=tightest_at, minimum=minimum)
+    sizes = Sizes.of(harm_from, tolerance)
+    return measured(found, scale, counts, sizes, alpha=alpha, tightest_at=tightest_at, minimum=minimum)
 
 
 def _scale(values: FloatArray) -> float:
@@ -141,7 +165,9 @@ def _steps(stratum: ArrayLike | Sequence[object] | None, share: FloatArray) -> I
     return np.asarray(both, dtype=np.int64)
 
 
-def _stratified(values: FloatArray, arm: BoolArray, step: IntArray, who: IntArray) -> _Estimate | None:
+def _stratified(
+    values: FloatArray, arm: BoolArray, step: IntArray, who: IntArray, *, in_both_arms: bool
+) -> Estimate | None:
     """Weighted difference of means over the steps that have two entities in each arm; None when there is none."""
     if not len(values):
         return None
@@ -161,8 +187,9 @@ def _stratified(values: FloatArray, arm: BoolArray, step: IntArray, who: IntArra
     weight /= weight.sum()
     # What one row's departure from its cell's mean does to the estimate.
     pull = (np.where(arm, 1.0, -1.0) * weight[step] / rows[cell]) * (values - means[cell])
-    error, degrees = _entity_error(pull, cell, who, smaller_arm=_smaller_arm(rows))
-    return _Estimate(
+    unequal = None if in_both_arms else smaller_arms(rows)
+    error, degrees = _entity_error(pull, cell, who, smaller_arm=unequal)
+    return Estimate(
         value=float(weight @ (means[1::2] - means[0::2])),
         error=error,
         degrees=degrees,
@@ -171,16 +198,16 @@ def _stratified(values: FloatArray, arm: BoolArray, step: IntArray, who: IntArra
     )
 
 
-def _single(values: FloatArray, who: IntArray) -> _Estimate | None:
+def _single(values: FloatArray, who: IntArray) -> Estimate | None:
     """Plain mean by entity; None for no rows."""
     if not len(values):
         return None
     mean = float(values.mean())
     entities = len(np.unique(who))
     if entities < 2:
-        return _Estimate(mean, 0.0, 1.0, 0.0, entities)
+        return Estimate(mean, 0.0, 1.0, 0.0, entities)
     error, degrees = _entity_error((values - mean) / len(values), np.zeros(len(values), dtype=np.int64), who)
-    return _Estimate(mean, error, degrees, float(values.var(ddof=1)), entities)
+    return Estimate(mean, error, degrees, float(values.var(ddof=1)), entities)
 
 
 def _entities_per_cell(cell: IntArray, who: IntArray, cells: int) -> IntArray:
@@ -189,7 +216,7 @@ def _entities_per_cell(cell: IntArray, who: IntArray, cells: int) -> IntArray:
     return np.bincount(pairs // width, minlength=cells).astype(np.int64)
 
 
-def _smaller_arm(rows: FloatArray) -> IntArray:
+def smaller_arms(rows: FloatArray) -> IntArray:
     """For each step with arms of unequal size, the number of its smaller cell (the other one is that number ^ 1)."""
     incumbent = np.arange(0, len(rows), 2)
     smaller = incumbent + (rows[1::2] < rows[0::2])
@@ -221,6 +248,17 @@ def _entity_error(
     by_cell = np.bincount(pair_cell, weights=np.square(widened))
     in_cell = np.bincount(pair_cell, weights=rows)
     own_degrees = np.maximum(in_cell**2 / np.maximum(np.bincount(pair_cell, weights=rows**2), 1) - 1, 1)
+    return standard_error(variance, by_cell, in_cell, own_degrees, smaller_arm)
+
+
+def standard_error(
+    variance: float,
+    by_cell: FloatArray,
+    in_cell: FloatArray,
+    own_degrees: FloatArray,
+    smaller_arm: IntArray | None,
+) -> tuple[float, float]:
+    """Error and degrees of freedom from the variance that each cell adds (``by_cell``), its rows and its own degrees."""
     if smaller_arm is not None:
         larger_arm = smaller_arm ^ 1
         at_least = by_cell[larger_arm] * in_cell[larger_arm] / in_cell[smaller_arm]
@@ -233,11 +271,11 @@ def _entity_error(
     return math.sqrt(variance), max(1.0, degrees)
 
 
-def _measured(
-    found: _Estimate | None,
+def measured(
+    found: Estimate | None,
     scale: float,
     counts: tuple[int, int],
-    tolerance: float,
+    sizes: Sizes,
     *,
     alpha: float,
     tightest_at: float,
@@ -246,8 +284,6 @@ def _measured(
     """The answer in the units of the values; ``found`` is in units of ``scale``."""
     require_probability(alpha, "alpha")
     require_positive(tightest_at, "tightest_at")
-    if not math.isfinite(tolerance):
-        raise ValueError(f"tolerance must be finite, not {tolerance}")
     if found is None:
         return MeanDifference(None, None, None, *counts, None, None)
     estimate = safe(found.value * scale)
@@ -258,12 +294,13 @@ def _measured(
     effective_rows = found.row_variance / found.error**2
     boundary = normal_mixture_threshold(effective_rows, alpha=alpha, rho=rho, two_sided=True)
     margin = t_of_normal(boundary, found.degrees) * found.error
-    z = normal_of_t((found.value - tolerance / scale) / found.error, found.degrees)
+    above = normal_of_t((found.value - sizes.harm_from / scale) / found.error, found.degrees)
+    below = normal_of_t((sizes.tolerated / scale - found.value) / found.error, found.degrees)
     return MeanDifference(
         estimate,
         safe((found.value - margin) * scale),
         safe((found.value + margin) * scale),
         *counts,
-        harm=safe(normal_mixture_evidence(z, effective_rows, rho=rho)),
-        no_harm=safe(normal_mixture_evidence(-z, effective_rows, rho=rho)),
+        harm=safe(normal_mixture_evidence(above, effective_rows, rho=rho)),
+        no_harm=safe(normal_mixture_evidence(below, effective_rows, rho=rho)),
     )

@@ -98,6 +98,13 @@ def log_mean(log_evidence: FloatArray, axis: int = 0) -> FloatArray:
     return averaged
 
 
+def log_sum(log_evidence: FloatArray, axis: int = 0) -> FloatArray:
+    """Logarithm of the sum of e-values given as logarithms: their average, once their weights were added to them."""
+    top = log_evidence.max(axis=axis, keepdims=True)
+    summed: FloatArray = np.log(np.exp(log_evidence - top).sum(axis=axis)) + top.squeeze(axis)
+    return summed
+
+
 def curve(measure: Callable[..., Measured], looks: Iterable[int], **columns: ArrayLike | None) -> list[Measured]:
     """``measure`` of the first n rows for every n in ``looks``: the evidence as it grew.
 

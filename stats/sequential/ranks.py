@@ -65,7 +65,7 @@ def rank_shift(
     low, high = running_ranks(given)
     surprise = arm - share_then
     location = _capital((low + high - 1) * surprise, share_then)
-    spread = _capital((2 * _mean_distance(low, high) - 1) * surprise, share_then)
+    spread = _capital((2 * mean_distance(low, high) - 1) * surprise, share_then)
     bins = np.minimum((low + high) / 2 * BINS, BINS - 1).astype(np.int64)
     shape = float(log_mean(np.array([_plug_in(bins, arm.astype(np.float64), share_then, w) for w in PSEUDO_ROWS])))
     combined = float(log_mean(np.array([location, spread, shape])))
@@ -93,7 +93,7 @@ def running_ranks(values: FloatArray) -> tuple[FloatArray, FloatArray]:
     return below / count, (below + tied + 1) / count
 
 
-def _mean_distance(low: FloatArray, high: FloatArray) -> FloatArray:
+def mean_distance(low: FloatArray, high: FloatArray) -> FloatArray:
     """Mean of |2u - 1| for u between ``low`` and ``high``: a row's distance from the median, ties averaged.
 
     The mid-rank would call all rows central when all values are equal; this calls them average.

@@ -23,7 +23,7 @@ from tests.builders import NOON, ROBOT, alice, paula, pete, policy_in_force
 WINDOW = timedelta(hours=2)
 PLAN = {"canary": {"steps": [{"share": 0.1, "min_hours": 1}, {"share": 0.5, "min_hours": 1}]}}
 State = dict[str, tuple[Any, ...]]
-"""By endpoint: model, champion, candidate, stage, share, whether it is on."""
+"""By endpoint: model, champion, candidate, stage, share, whether it is on, and what answers while it is not."""
 
 
 def a_version(model: RegisteredModel, **fields: Any) -> ModelVersion:
@@ -64,7 +64,9 @@ def an_endpoint(name: str, model: RegisteredModel) -> Endpoint:
 
 def routes() -> State:
     """What the rows say now."""
-    rows = Route.objects.select_related("endpoint__registered_model", "champion", "candidate")
+    rows = Route.objects.select_related(
+        "endpoint__registered_model", "champion", "candidate", "fallback__version__registered_model"
+    )
     return {
         route.endpoint.name: (
             route.endpoint.registered_model.name,
@@ -73,9 +75,18 @@ def routes() -> State:
             route.stage,
             route.share,
             route.endpoint.enabled,
+            None if route.endpoint.enabled else instead(route),
         )
         for route in rows
     }
+
+
+def instead(route: Route) -> tuple[Any, ...]:
+    """Name, score and version of what answers while the kill switch is pulled."""
+    named = route.fallback
+    if named is None:
+        return "", route.endpoint.fallback, None
+    return named.name, named.score, str(named.version) if named.version else None
 
 
 @dataclass
@@ -92,9 +103,11 @@ class Walk:
     def step(self) -> None:
         self.now += timedelta(minutes=self.dice.randrange(1, 300))
         verbs = (self._open, self._propose, self._start, self._advance, self._advance, self._finish, self._end,
-                 self._pause, self._resume, self._switch, self._serve)  # fmt: skip
+                 self._pause, self._resume, self._switch, self._switch_later, self._serve, self._name,
+                 self._hold_all)  # fmt: skip
         verb = self.dice.choice(verbs)
         with clock.at(self.now):
+            actions.carry_out_due(now=self.now)
             try:
                 verb()
                 self.done.append(verb.__name__)
@@ -141,12 +154,34 @@ class Walk:
             kind = "stop" if endpoint.enabled else "resume"
             self._decide(endpoint, kind, endpoint.registered_model)
 
+    def _switch_later(self) -> None:
+        """Decided now for some hours later; what is due meanwhile is carried out by the next step."""
+        for endpoint in self._point():
+            kind = "stop" if endpoint.enabled else "resume"
+            due = self.now + timedelta(minutes=self.dice.randrange(1, 600))
+            self._decide(endpoint, kind, endpoint.registered_model, takes_effect_at=due)
+
+    def _hold_all(self) -> None:
+        for endpoint in self._point():
+            self._decide(endpoint, "continue" if endpoint.rollouts_paused else "pause", endpoint.registered_model)
+
+    def _name(self) -> None:
+        for endpoint in self._point():
+            promoted = ModelVersion.objects.filter(rollouts__state="promoted").order_by("pk")
+            version = self.dice.choice([None, *promoted])
+            answer: dict[str, Any] = {"version": version} if version else {"score": self.dice.random()}
+            name = f"fallback-{endpoint.fallbacks.count()}"
+            actions.add_fallback(endpoint, name=name, note="For the day.", actor=paula(), now=self.now, **answer)
+
     def _serve(self) -> None:
         for endpoint in self._point():
             self._decide(endpoint, "serve", self.dice.choice(self.models))
 
-    def _decide(self, endpoint: Endpoint, kind: str, model: RegisteredModel) -> None:
-        actions.decide(endpoint, kind=kind, registered_model=model, note="So be it.", actor=paula(), now=self.now)
+    def _decide(self, endpoint: Endpoint, kind: str, model: RegisteredModel, **more: Any) -> None:
+        if kind == "stop":
+            more["fallback"] = self.dice.choice([None, *endpoint.fallbacks.order_by("pk")])
+        values: dict[str, Any] = {"registered_model": model, "note": "So be it.", "actor": paula()}
+        actions.decide(endpoint, kind=kind, now=self.now, **values, **more)
 
     def _some(self, *states: str) -> list[Rollout]:
         found = list(Rollout.objects.filter(state__in=states).order_by("pk"))

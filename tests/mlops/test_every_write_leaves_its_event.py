@@ -162,6 +162,11 @@ def _proposed(world: World) -> Policy:
     return gates.propose_policy(model, document=document, note="For a test.", actor=world.scientist, now=LATER)
 
 
+METRICS = "endpoints/<slug:name>/business-metrics/"
+SPENT = {
+    "name": "spent", "title": "Money spent", "per": "entity", "better": "higher", "window_seconds": 3600,
+    "missing": "zero", "tolerated_harm": 1.0,
+}  # fmt: skip
 HOLD = "models/<slug:name>/versions/<int:number>/hold/"
 CALLS: dict[tuple[str, str], Call] = {
     ("post", "push/"): Call(OPERATOR, _pushed, _pushable),
@@ -204,6 +209,10 @@ CALLS: dict[tuple[str, str], Call] = {
         first=lambda world: Caller(world.operator).post(f"rollouts/{world['rollout'].pk}/pause/", REASON),
     ),
     ("post", "rollouts/<int:pk>/abort/"): post("rollouts/{w.rows[rollout].pk}/abort/", REASON),
+    ("post", METRICS): post("endpoints/delay-warning/business-metrics/", SPENT, OWNER),
+    ("post", f"{METRICS}<slug:metric>/retire/"): post(
+        "endpoints/delay-warning/business-metrics/complaints/retire/", REASON, OWNER
+    ),
     ("post", "incidents/<int:pk>/acknowledge/"): post("incidents/{w.rows[incident].pk}/acknowledge/", REASON),
     ("post", "incidents/<int:pk>/resolve/"): post("incidents/{w.rows[incident].pk}/resolve/", REASON),
     ("post", "incidents/<int:pk>/reports/"): post("incidents/{w.rows[incident].pk}/reports/", {}, first=_settled),
@@ -226,6 +235,8 @@ READS = {
     "features/services/<slug:name>/online/",
     "endpoints/<slug:name>/predict/",
     "endpoints/<slug:name>/outcomes/",
+    "predictions/",
+    "outcomes/",
     "endpoints/<slug:name>/predictions/<any_text:request_id>/replay/",
 }
 """What is posted there is a question, or goes to the prediction log: no row of the database changes."""

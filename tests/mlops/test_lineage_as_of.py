@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -11,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from audit import clock
 from mlops.lineage import Served, as_of
-from mlops.lineage.as_of import Gates, periods
+from mlops.lineage.as_of import Gates, Version, periods
 from registry.models import Tier
 from rollout import actions
 from rollout.models import Rollout
@@ -33,6 +34,9 @@ def states(served: list[Served]) -> State:
             each.candidate.stage if each.candidate else "",
             each.candidate.share if each.candidate else 0.0,
             each.is_enabled,
+            (each.fallback.name, each.fallback.score, str(each.fallback.version) if each.fallback.version else None)
+            if each.fallback
+            else None,
         )
         for each in served
     }
@@ -118,6 +122,67 @@ def test_as_of__kill_switch__tells_that_nobody_answered_and_who_pulled_it() -> N
     assert not after.is_enabled
     assert after.switched is not None
     assert (after.switched.by, after.switched.reason) == ("paula", "Wrong.")
+
+
+def test_as_of__kill_switch_decided_for_later__tells_who_decided_and_the_version_that_answered() -> None:
+    first, second = canary()
+    endpoint = first.endpoint
+    with clock.at(NOON + 3 * HOUR):
+        fallback = actions.add_fallback(
+            endpoint, name="before", version=first.version, note="It was good.", actor=paula(), now=NOON + 3 * HOUR
+        )
+        actions.advance(second, actor=ROBOT, reason="No harm.", now=NOON + 3 * HOUR)
+        actions.promote(second, actor=ROBOT, reason="Better.", now=NOON + 3 * HOUR)
+        actions.decide(
+            endpoint,
+            kind="stop",
+            registered_model=endpoint.registered_model,
+            note="The sale ends.",
+            actor=paula(),
+            now=NOON + 3 * HOUR,
+            takes_effect_at=NOON + 5 * HOUR,
+            fallback=fallback,
+        )
+    later = NOON + 5 * HOUR
+    with clock.at(later):
+        actions.carry_out_due(now=later)
+    (before,) = as_of(later - HOUR, reader=alice())
+    (after,) = as_of(later, reader=alice())
+    assert (before.is_enabled, before.fallback) == (True, None)
+    assert after.switched is not None
+    assert (after.switched.name, after.switched.by, after.switched.reason) == (
+        "endpoint.decision_carried_out",
+        "paula",
+        "The sale ends.",
+    )
+    assert after.fallback is not None
+    assert (str(after.fallback), after.fallback.version) == ("late-arrival v1 (before)", before_version(first))
+    assert after.fallback.gates is not None
+    assert after.fallback.gates.gate_run == first.gate_run_id
+    found = periods("late-arrival", first.version.number, until=later)
+    assert [(each.arm, each.share, each.since) for each in found][-1] == ("fallback", 1.0, later)
+    assert periods("late-arrival", second.version.number, until=later)[-1].until == later
+
+
+def before_version(rollout: Rollout) -> Version:
+    version = rollout.version
+    return Version("late-arrival", version.number, version.artifact_digest, version.manifest_digest)
+
+
+def test_as_of__kill_switch_pulled_again_to_another_fallback__tells_the_last_pull() -> None:
+    first, _ = canary()
+    endpoint, later = first.endpoint, NOON + 5 * HOUR
+    values: dict[str, Any] = {"kind": "stop", "registered_model": endpoint.registered_model, "actor": paula()}
+    with clock.at(later):
+        actions.decide(endpoint, note="Wrong.", now=later, **values)
+        (own,) = as_of(later, reader=alice())
+    with clock.at(later + HOUR):
+        fallback = actions.add_fallback(endpoint, name="high", score=0.9, note="Warn.", actor=paula(), now=later)
+        actions.decide(endpoint, note="Rather warn.", now=later, fallback=fallback, **values)
+    (named,) = as_of(later + HOUR, reader=alice())
+    assert (str(own.fallback), str(named.fallback)) == ("the score 0.2", "the score 0.9 (high)")
+    assert named.switched is not None
+    assert named.switched.reason == "Rather warn."
 
 
 def test_as_of__before_anything__is_nothing() -> None:

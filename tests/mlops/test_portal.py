@@ -53,6 +53,7 @@ def pages(world: World) -> dict[str, str]:
         "policy-edit": [name],
         "policy-file": [name, world["policy"].number],
         "rollout": [world["rollout"].pk],
+        "endpoint": [world["endpoint"].name],
         "incident": [world["incident"].pk],
         "rethink": [world["rethink"].pk],
         "event": [world["event"].pk],
@@ -108,7 +109,7 @@ def test_pages__stranger__learn_nothing_of_the_model(world: World) -> None:
             answer = client.get(url)
             of_the_model = name in {"model", "version", "gate-run", "rollout", "incident", "rethink", "event"}
             of_the_model |= name in {"dossiers", "incident-reports", "version-lineage", "compare"}
-            of_the_model |= name in {"policies", "policy", "policy-edit", "policy-file"}
+            of_the_model |= name in {"policies", "policy", "policy-edit", "policy-file", "endpoint"}
             assert answer.status_code == (404 if of_the_model else 200), (user, name)
             assert world.registered_model.name not in answer.content.decode().replace(url, ""), (user, name)
 

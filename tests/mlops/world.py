@@ -37,6 +37,7 @@ from registry.actions import crown, write_card
 from registry.actions.openlineage import fold_waiting, link_source, receive
 from registry.models import Alias, ExternalNode, ModelVersion, RegisteredModel, TrainingPipeline, TrainingRun
 from rollout import models as rollout_models
+from rollout.actions import define_business_metric
 from rollout.actions.endpoints import create_endpoint, decide
 from rollout.models import AnalysisRun, Measurement, Rollout
 from rollout.plan import plan_for
@@ -344,7 +345,20 @@ def _rollouts(world: World) -> None:
         actor=world.owner,
         now=NOON,
     )
+    complaints = define_business_metric(
+        world["endpoint"],
+        name="complaints",
+        title="Complaints",
+        per="entity",
+        better="lower",
+        window=7 * DAY,
+        missing="zero",
+        tolerated_harm=0.01,
+        actor=world.owner,
+        now=NOON,
+    )
     world.rows |= {
+        "business_metric": complaints,
         "promoted": first,
         "rolled_back": stopped,
         "rollout": canary,

@@ -112,9 +112,10 @@ def a_version(
     inputs: Sequence[str] = ("x1",),
     wrong_way: bool = False,
     training_run: TrainingRun | None = None,
+    artifact: bytes | None = None,
 ) -> ModelVersion:
-    """The next version, with a model that reads ``inputs``."""
-    stored = artifacts.store(io.BytesIO(trained(inputs, wrong_way=wrong_way)))
+    """The next version, with a model that reads ``inputs`` (or whatever ``artifact`` is)."""
+    stored = artifacts.store(io.BytesIO(trained(inputs, wrong_way=wrong_way) if artifact is None else artifact))
     number = registered_model.versions.count() + 1
     return ModelVersion.objects.create(
         registered_model=registered_model,

@@ -20,7 +20,7 @@ from audit.errors import (
 from audit.models import Event
 from gates import actions as gates
 from registry.models import Alias
-from rollout import actions
+from rollout import actions, standstill
 from rollout.judge import Conclusion, Kind, Look, Measured
 from rollout.models import AnalysisRun, Decision, Endpoint, Rollout, RolloutState, Route
 from tests import builders
@@ -109,7 +109,7 @@ def test_decide__by_the_machine__is_refused() -> None:
         )
 
 
-@pytest.mark.parametrize(("kind", "note", "field"), [("stop", "  ", "note"), ("pause", "Because.", "kind")])
+@pytest.mark.parametrize(("kind", "note", "field"), [("stop", "  ", "note"), ("hold", "Because.", "kind")])
 def test_decide__bad_input__names_the_field(kind: str, note: str, field: str) -> None:
     story = life.begin()
     with pytest.raises(InvalidInput) as refusal:
@@ -280,7 +280,8 @@ def test_pause_and_resume__by_science_or_platform__takes_traffic_off_and_back_fo
     after = route()
     assert (after.share, after.salt, after.step, after.candidate) == (before.share, before.salt, 1, rollout.version)
     assert after.revision == before.revision + 2
-    assert rollout.step_since == NOON + timedelta(hours=3)
+    assert rollout.step_since == NOON
+    assert standstill.counted(rollout, NOON, now=NOON + timedelta(hours=5)) == timedelta(hours=2)
     assert names_of(rollout)[-2:] == ["rollout.paused", "rollout.resumed"]
 
 

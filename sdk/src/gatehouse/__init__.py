@@ -7,21 +7,26 @@ with gatehouse.Client("https://gatehouse.example.com", token) as portal:
 """
 
 from gatehouse.answers import (
+    BusinessMetric,
     Check,
+    EndpointTraffic,
     Evidence,
     GateRun,
     GateStanding,
     Look,
     Measurement,
     Model,
+    OutcomesLearned,
     Owners,
     Pipeline,
     Prediction,
+    PredictionsKept,
     Progress,
     Push,
     Rollout,
     RolloutStanding,
     Standing,
+    TrafficPlan,
     TrainingRun,
     Vectors,
     Version,
@@ -29,6 +34,7 @@ from gatehouse.answers import (
 from gatehouse.client import Client
 from gatehouse.code import code_digest
 from gatehouse.definitions import DefinitionError
+from gatehouse.endpoints import Decision, DecisionOutcome, Endpoint, Fallback, Freeze
 from gatehouse.errors import Conflict, GatehouseError, InvalidInput, NotFound, NotPermitted, ServerError, TimedOut
 from gatehouse.graphs import Affected, Graph, Impact, Node, Replay, Served, VersionDiff
 from gatehouse.plans import Change, Plan
@@ -38,16 +44,23 @@ from gatehouse.wire import Retries
 
 __all__ = [
     "Affected",
+    "BusinessMetric",
     "Card",
     "Change",
     "Check",
     "Checkpoint",
     "Client",
     "Conflict",
+    "Decision",
+    "DecisionOutcome",
     "DefinitionError",
+    "Endpoint",
+    "EndpointTraffic",
     "Event",
     "Evidence",
+    "Fallback",
     "File",
+    "Freeze",
     "GateRun",
     "GateStanding",
     "GatehouseError",
@@ -63,6 +76,7 @@ __all__ = [
     "Node",
     "NotFound",
     "NotPermitted",
+    "OutcomesLearned",
     "Owners",
     "Pipeline",
     "Plan",
@@ -71,6 +85,7 @@ __all__ = [
     "PolicyDifference",
     "PolicyDryRun",
     "Prediction",
+    "PredictionsKept",
     "Progress",
     "Push",
     "Replay",
@@ -82,6 +97,7 @@ __all__ = [
     "ServerError",
     "Standing",
     "TimedOut",
+    "TrafficPlan",
     "TrainingRun",
     "Vectors",
     "Version",

@@ -353,3 +353,91 @@ class Push(Shown):
 
     def __repr__(self) -> str:
         return f"<Push {self.push_id} to {self.source}: {self.rows} rows>"
+
+
+@dataclass(frozen=True, repr=False)
+class PredictionsKept(Shown):
+    """``stored`` predictions are new; ``repeated`` ones were in the log already."""
+
+    endpoint: str
+    stored: int
+    repeated: int
+    arrived_at: datetime
+
+    def __repr__(self) -> str:
+        return f"<Predictions of {self.endpoint}: {self.stored} stored, {self.repeated} known before>"
+
+
+@dataclass(frozen=True, repr=False)
+class OutcomesLearned(Shown):
+    """``unmatched``: labels of entities about which no prediction had been made in time."""
+
+    endpoint: str
+    labels: int
+    values: int
+    unmatched: int
+    arrived_at: datetime
+
+    def __repr__(self) -> str:
+        return f"<Outcomes of {self.endpoint}: {self.labels} labels, {self.values} values>"
+
+
+@dataclass(frozen=True, repr=False)
+class BusinessMetric(Shown):
+    """``tolerated_harm`` and ``harm_from`` are in ``unit``, per prediction or entity."""
+
+    id: int
+    endpoint: str
+    name: str
+    title: str
+    unit: str
+    per: str
+    better: str
+    window_seconds: float
+    missing: str
+    is_heavy_tailed: bool
+    harm_from: float
+    tolerated_harm: float
+    guards: bool
+    created_at: datetime
+    retired_at: datetime | None
+
+    def __repr__(self) -> str:
+        ended = ", retired" if self.retired_at else ""
+        unit = f" {self.unit}" if self.unit else ""
+        asked = f"{self.better} is better, up to {self.tolerated_harm:g}{unit} worse is tolerated"
+        hours = self.window_seconds / 3600
+        return f"<BusinessMetric {self.endpoint}/{self.name}: per {self.per} after {hours:g} h, {asked}{ended}>"
+
+
+@dataclass(frozen=True)
+class TrafficPlan(Shown):
+    """What a traffic backend was told; ``problem`` says why it is not in force (empty: it is)."""
+
+    fence: int
+    difference: tuple[str, ...]
+    warnings: tuple[str, ...]
+    planned_at: datetime
+    applied_at: datetime | None
+    problem: str
+
+
+@dataclass(frozen=True, repr=False)
+class EndpointTraffic(Shown):
+    """Who splits an endpoint's traffic. ``follows``: whether it does what the route says (None: nobody knows).
+
+    ``weights``: share of entities by version. ``unjudged``: what looks can not judge there, and why.
+    """
+
+    endpoint: str
+    backend: str
+    document: Mapping[str, Any]
+    fence: int
+    weights: Mapping[str, float]
+    follows: bool | None
+    unjudged: Mapping[str, str]
+    plan: TrafficPlan | None
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{version} {share:.4g}" for version, share in self.weights.items()) or "nobody"
+        return f"<Traffic of {self.endpoint} by {self.backend}: {shares}>"

@@ -6,6 +6,9 @@ from types import TracebackType
 
 import httpx
 
+from gatehouse.calls.backends import BackendCalls
+from gatehouse.calls.business_metrics import BusinessMetricCalls
+from gatehouse.calls.endpoints import EndpointCalls
 from gatehouse.calls.features import FeatureCalls
 from gatehouse.calls.gates import GateCalls
 from gatehouse.calls.lineage import LineageCalls
@@ -18,7 +21,17 @@ from gatehouse.wire import Retries, Wire
 
 
 class Client(
-    RegistryCalls, GateCalls, PolicyCalls, RolloutCalls, FeatureCalls, TrafficCalls, LineageCalls, RecordCalls
+    BackendCalls,
+    BusinessMetricCalls,
+    RegistryCalls,
+    GateCalls,
+    PolicyCalls,
+    RolloutCalls,
+    EndpointCalls,
+    FeatureCalls,
+    TrafficCalls,
+    LineageCalls,
+    RecordCalls,
 ):
     """A portal at ``url``, as the holder of ``token`` (``manage.py token USER --scope …`` prints one).
 

@@ -192,6 +192,20 @@ class CandidateThen(Shown):
     gates: GatesThen | None = None
 
 
+@dataclass(frozen=True)
+class FellBack(Shown):
+    """What answered everybody while the kill switch was pulled; ``name`` empty: the endpoint's own score."""
+
+    name: str
+    score: float | None
+    version: ServedVersion | None
+    gates: GatesThen | None
+
+    def __str__(self) -> str:
+        what = str(self.version) if self.version else "nothing" if self.score is None else f"the score {self.score:g}"
+        return f"{what} ({self.name})" if self.name else what
+
+
 @dataclass(frozen=True, repr=False)
 class Served(Shown):
     """An endpoint at a moment, from the event log alone. ``champion`` None: only the fallback answered."""
@@ -208,6 +222,7 @@ class Served(Shown):
     is_enabled: bool
     switched: Told | None
     events: tuple[Told, ...] = ()
+    fallback: FellBack | None = None
 
     def __repr__(self) -> str:
         return f"<Served {self.endpoint}: {self.champion or 'the fallback'}>"
@@ -228,6 +243,8 @@ class Served(Shown):
             lines.append(f"    beside it {each.version} in {each.stage}, {each.share:.0%} of entities")
         if self.switched and not self.is_enabled:
             lines.append(f"    switched off by {self.switched.by}: {self.switched.reason}")
+        if self.fallback and not self.is_enabled:
+            lines.append(f"    answered instead: {self.fallback}")
         return "\n".join(lines)
 
 

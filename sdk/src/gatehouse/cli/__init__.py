@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import httpx
 
-from gatehouse.cli import ci, definitions, dossiers, gate, gates, lineage, new, policies
+from gatehouse.cli import ci, definitions, dossiers, endpoints, gate, gates, lineage, new, policies, traffic
 from gatehouse.cli.codes import SERVER, TIMED_OUT, USAGE
 from gatehouse.client import Client
 from gatehouse.errors import GatehouseError, ServerError, TimedOut
@@ -56,6 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     # a command that can do without a portal says so by its own default, and then gets None for it
     parser.set_defaults(is_offline=lambda options: False)
-    for group in (gates, gate, ci, new, policies, definitions, lineage, dossiers):
+    for group in (gates, gate, ci, new, policies, definitions, lineage, endpoints, dossiers, traffic):
         group.add_to(commands)
     return parser

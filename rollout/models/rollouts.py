@@ -1,90 +1,17 @@
-"""The rollout's nouns: decision points, who serves them, and how a candidate earns its traffic."""
+"""How a candidate earns its traffic, and every look at it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import ClassVar
 
-from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
 from audit.models import Stateful
-from features.models import SLUG
 from gates.models import GateRun, Verdict
 from registry.models import ModelVersion, RegisteredModel
-
-
-class Endpoint(models.Model):
-    """A product decision point, such as "delay warning in the booking app"."""
-
-    name = models.CharField(max_length=60, unique=True, validators=[SLUG])
-    title = models.CharField(max_length=120)
-    description = models.TextField(blank=True)
-    registered_model = models.ForeignKey(RegisteredModel, on_delete=models.PROTECT, related_name="endpoints")
-    entity_column = models.CharField(max_length=60, help_text="Request column that identifies who sticks to an arm.")
-    threshold = models.FloatField(default=0.5, help_text="At or above this score the product acts.")
-    outcome_window = models.DurationField(
-        help_text="An outcome is read only when this long after the prediction has passed."
-    )
-    fallback = models.FloatField(null=True, blank=True, help_text="Score served when no version can answer.")
-    plan = models.JSONField(
-        default=dict, blank=True, help_text="Rollout plan (rollout.plan.RolloutPlan); empty: the tier's."
-    )
-    enabled = models.BooleanField(default=True, editable=False, help_text="Off: the kill switch was pulled.")
-    created_at = models.DateTimeField()
-
-    class Meta:
-        ordering: ClassVar = ["name"]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class Route(models.Model):
-    """The one small row that the gateway polls: who serves an endpoint now. ``revision`` grows with each change."""
-
-    endpoint = models.OneToOneField(Endpoint, on_delete=models.PROTECT, related_name="route")
-    revision = models.PositiveIntegerField(default=0)
-    champion = models.ForeignKey(ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
-    candidate = models.ForeignKey(ModelVersion, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
-    rollout = models.ForeignKey("Rollout", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
-    stage = models.CharField(max_length=10, blank=True, help_text="shadow, canary or empty.")
-    share = models.FloatField(default=0.0, help_text="Share of entities that the candidate answers.")
-    step = models.PositiveSmallIntegerField(default=0)
-    salt = models.CharField(max_length=40, blank=True)
-    changed_at = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        constraints: ClassVar = [
-            models.CheckConstraint(condition=Q(share__gte=0.0, share__lte=1.0), name="route_share_is_a_share"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.endpoint} r{self.revision}"
-
-
-class DecisionKind(models.TextChoices):
-    SERVE = "serve", "Serve this model here"
-    STOP = "stop", "Kill switch: serve the fallback"
-    RESUME = "resume", "Release the kill switch"
-
-
-class Decision(models.Model):
-    """The product owner's recorded choice for an endpoint. Written once."""
-
-    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="decisions")
-    kind = models.CharField(max_length=10, choices=DecisionKind.choices)
-    registered_model = models.ForeignKey(RegisteredModel, on_delete=models.PROTECT, related_name="+")
-    note = models.TextField()
-    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
-    decided_at = models.DateTimeField()
-
-    class Meta:
-        ordering: ClassVar = ["-id"]
-
-    def __str__(self) -> str:
-        return f"{self.endpoint}: {self.get_kind_display()}"
+from rollout.models.endpoints import Endpoint
 
 
 class RolloutState(models.TextChoices):
@@ -132,6 +59,13 @@ class Rollout(Stateful):
     step = models.PositiveSmallIntegerField(default=0, help_text="Canary step, counted from 1; 0 before the canary.")
     step_since = models.DateTimeField(null=True, blank=True)
     paused_in = models.CharField(max_length=16, blank=True)
+    paused_at = models.DateTimeField(null=True, blank=True, help_text="Since when, while it is paused.")
+    paused_by_product = models.BooleanField(
+        default=False, help_text="On: it goes on by itself when the product owner lets rollouts go on here."
+    )
+    pauses = models.JSONField(
+        default=list, blank=True, help_text="Pauses that ended, each [since, until]: time that did not count."
+    )
     created_at = models.DateTimeField()
     shadow_since = models.DateTimeField(null=True, blank=True)
     canary_since = models.DateTimeField(null=True, blank=True)
@@ -195,7 +129,9 @@ class Measurement(models.Model):
     value = models.FloatField(null=True, blank=True)
     low = models.FloatField(null=True, blank=True)
     high = models.FloatField(null=True, blank=True)
-    limit = models.FloatField(null=True, blank=True)
+    limit = models.FloatField(null=True, blank=True, help_text="The tolerated size: beyond it must be excluded.")
+    harm_from = models.FloatField(null=True, blank=True, help_text="Harm proven beyond this size rolls back.")
+    guards = models.BooleanField(default=True, help_text="Off: only reported.")
     n = models.PositiveIntegerField(default=0)
     harm = models.FloatField(null=True, blank=True, help_text="Log e-value that harm beyond the limit is real.")
     no_harm = models.FloatField(null=True, blank=True, help_text="Log e-value that harm beyond the limit is excluded.")

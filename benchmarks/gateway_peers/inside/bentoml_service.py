@@ -1,0 +1,19 @@
+"""The model as a BentoML service: ``bentoml serve bentoml_service:Scores``. ``MODEL`` as in ``fastapi_app``."""
+
+import os
+from typing import Any
+
+import bentoml
+import joblib
+import numpy as np
+
+
+@bentoml.service(workers=1)
+class Scores:
+    def __init__(self) -> None:
+        self.model = joblib.load(os.environ["MODEL"])
+
+    @bentoml.api  # type: ignore[untyped-decorator]  # BentoML is not in our environment
+    def predict(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        scores: np.ndarray[Any, Any] = self.model.predict_proba(rows)[:, 1]
+        return scores

@@ -1,0 +1,82 @@
+"""Rollouts over HTTP: where a version is, how a rollout goes, pause it; and traffic, thin, for product teams."""
+
+from rollout.api.backends import EndpointManifests, EndpointTraffic
+from rollout.api.business_metrics import BusinessMetricRow, BusinessMetrics, RetireBusinessMetric
+from rollout.api.endpoints import (
+    Decisions,
+    EndpointDetail,
+    Endpoints,
+    Fallbacks,
+    Freezes,
+    LiftFreeze,
+    OneEndpoint,
+    RetireFallback,
+    WithdrawDecision,
+)
+from rollout.api.intake import OutcomesIntake, PredictionsIntake
+from rollout.api.rollouts import (
+    Abort,
+    LookRow,
+    MeasurementRow,
+    OneRollout,
+    Pause,
+    Resume,
+    RolloutDetail,
+    RolloutRow,
+    Rollouts,
+    RolloutVerb,
+)
+from rollout.api.standing import GateStanding, RolloutStanding, StandingAnswer, VersionStanding
+from rollout.api.traffic import (
+    EndpointView,
+    OutcomeRow,
+    Outcomes,
+    OutcomesAnswer,
+    OutcomesBody,
+    Predict,
+    PredictBody,
+    Prediction,
+    Predictions,
+)
+
+__all__ = [
+    "Abort",
+    "BusinessMetricRow",
+    "BusinessMetrics",
+    "Decisions",
+    "EndpointDetail",
+    "EndpointManifests",
+    "EndpointTraffic",
+    "EndpointView",
+    "Endpoints",
+    "Fallbacks",
+    "Freezes",
+    "GateStanding",
+    "LiftFreeze",
+    "LookRow",
+    "MeasurementRow",
+    "OneEndpoint",
+    "OneRollout",
+    "OutcomeRow",
+    "Outcomes",
+    "OutcomesAnswer",
+    "OutcomesBody",
+    "OutcomesIntake",
+    "Pause",
+    "Predict",
+    "PredictBody",
+    "Prediction",
+    "Predictions",
+    "PredictionsIntake",
+    "Resume",
+    "RetireBusinessMetric",
+    "RetireFallback",
+    "RolloutDetail",
+    "RolloutRow",
+    "RolloutStanding",
+    "RolloutVerb",
+    "Rollouts",
+    "StandingAnswer",
+    "VersionStanding",
+    "WithdrawDecision",
+]
