@@ -52,6 +52,7 @@ __all__ = [
     "Link",
     "LongText",
     "ModelAdmin",
+    "Moment",
     "Number",
     "ReasonForm",
     "RowChoice",
@@ -87,6 +88,8 @@ LongText = _field(forms.CharField, partial(UnfoldAdminTextareaWidget, attrs={"ro
 CodeText = _field(forms.CharField, partial(UnfoldAdminTextareaWidget, attrs={"rows": 18, "class": "gh-mono"}))
 ShortText = _field(forms.CharField, UnfoldAdminTextInputWidget)
 Number = _field(forms.FloatField, UnfoldAdminTextInputWidget)
+Moment = _field(forms.DateTimeField, partial(UnfoldAdminTextInputWidget, attrs={"type": "datetime-local"}))
+"""A date with its time, in UTC."""
 Choice = _field(forms.ChoiceField, UnfoldAdminSelectWidget)
 Choices = _field(forms.MultipleChoiceField, partial(UnfoldAdminSelectMultipleWidget, attrs={"size": 6}))
 RowChoice = _field(forms.ModelChoiceField, UnfoldAdminSelectWidget)

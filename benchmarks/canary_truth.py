@@ -4,11 +4,11 @@
     make bench BENCH=canary_truth ARGS='--sims 2000'     # the whole proof, some hours
     make bench BENCH=canary_truth ARGS='--only null days'
 
-What judges is the product's own code: a look's running state (``rollout.analysis.CanaryState``), every metric at once,
-and ``conclude_canary``. A canary gets 10 % of some 100,000 requests, and is looked at after every 100 that it answered, 100
-times. *False*: rolled back although both versions are the same. *Detection*: requests that the candidate had answered
-when it was rolled back; the 90th percentile counts those that never were. The plan is as watchful as a plan can be:
-harm begins at any difference at all, and scores that are distributed differently roll back too.
+What judges is the product's own code: a look's running state (``rollout.analysis.CanaryState``), every metric, and
+``conclude_canary``. A canary gets 10 % of some 100,000 requests, and is looked at 100 times, after every 100 that it
+answered. *False*: rolled back although both versions are the same. *Detection*: requests that the candidate had
+answered when it was rolled back; the 90th percentile counts those that never were. The plan is as watchful as a plan
+can be: harm begins at any difference at all, and scores that are distributed differently roll back too.
 
 A share that must stay below a goal is judged with its upper 95 % limit (Clopper and Pearson) where the goal says so.
 """
@@ -144,7 +144,9 @@ def watch(seen: Traffic, plan: RolloutPlan = PLAN) -> Watched:
         concluded = conclude_canary(measured, progress, plan, step=1)
         if concluded.kind != Kind.WAIT:
             return Watched(
-                concluded.kind, state.candidate_rows, tuple(each.metric for each in measured if each.verdict == "failed")
+                concluded.kind,
+                state.candidate_rows,
+                tuple(each.metric for each in measured if each.verdict == "failed"),
             )
         begin = end
     return Watched(None, state.candidate_rows)
@@ -161,7 +163,8 @@ def sticky_users(random: np.random.Generator) -> Traffic:
     mine = {name: random.normal(size=users)[user] for name in ("score", "loss", "latency")}
 
     def mixed(name: str) -> FloatArray:
-        return math.sqrt(0.3) * mine[name] + math.sqrt(0.7) * random.normal(size=n)
+        mixture: FloatArray = math.sqrt(0.3) * mine[name] + math.sqrt(0.7) * random.normal(size=n)
+        return mixture
 
     return traffic(
         random,
@@ -330,9 +333,7 @@ AT_THE_LIMIT: dict[str, Callable[[np.random.Generator, BoolArray], dict[str, Any
     "latency": HARMS["latency +10 %"][0],
     "predictions": HARMS["prediction +.1 sd"][0],
     "loss": lambda random, arm: {"loss": random.gamma(0.5, 0.3, len(arm)) + 0.02 * arm},
-    "conversion": lambda random, arm: {
-        "converted": (random.random(len(arm)) < np.where(arm, 0.08, 0.1)).astype(float)
-    },
+    "conversion": lambda random, arm: {"converted": (random.random(len(arm)) < np.where(arm, 0.08, 0.1)).astype(float)},
 }
 """The candidate is exactly as much worse as is still tolerated, in one metric."""
 
@@ -340,9 +341,9 @@ AT_THE_LIMIT: dict[str, Callable[[np.random.Generator, BoolArray], dict[str, Any
 
 
 def days(random: np.random.Generator, *, spread: float, by_arm: float, count: int = 28) -> Traffic:
-    """Entities with five requests on days of their own; each day moves everybody's loss by a normal number with standard
-    deviation ``spread`` and the candidate's, beyond that, by ``by_arm``: weather that suits one version, another day the
-    other. Over many days both are the same."""
+    """Entities with five requests each, all over the days; a day moves each loss by a normal number with standard
+    deviation ``spread``, and the candidate's by another one with ``by_arm``: weather that suits one version today and
+    the other tomorrow. Over many days both are the same."""
     n = CANARY * 2
     entities = n // 5
     day = np.sort(random.integers(0, count, n))
@@ -441,7 +442,9 @@ def _paired(sims: int) -> Iterator[Figure]:
 
 def _quantiles(name: str, needed: FloatArray, median: float, most: float) -> Iterator[Figure]:
     middle, high = (float(np.quantile(needed, q, method="higher")) for q in (0.5, 0.9))
-    print(f"Found, {name}: median {middle:.0f}, 90 % within {high:.0f}, never {np.isinf(needed).mean():.1%}", flush=True)
+    print(
+        f"Found, {name}: median {middle:.0f}, 90 % within {high:.0f}, never {np.isinf(needed).mean():.1%}", flush=True
+    )
     yield Figure(f"requests until found, {name}, median", middle, "requests", at_most=median)
     if math.isfinite(most):
         yield Figure(f"requests until found, {name}, 90 %", high, "requests", at_most=most)
@@ -455,7 +458,10 @@ def _false_promotions(sims: int) -> Iterator[Figure]:
         yield Figure(f"false promotion, {name}", 100 * wrong / sims, "%", at_most=5.0)
     ended = [watch(traffic(random), LENIENT) for random in _each(sims, 49)]
     rows = np.array([each.canary_rows if each.kind == Kind.PROMOTE else math.inf for each in ended])
-    print(f"Both the same: {np.isfinite(rows).mean():.1%} promoted, median after {np.median(rows):.0f} requests", flush=True)
+    print(
+        f"Both the same: {np.isfinite(rows).mean():.1%} promoted, median after {np.median(rows):.0f} requests",
+        flush=True,
+    )
 
 
 def _by_day(sims: int) -> Iterator[Figure]:

@@ -3,7 +3,7 @@
     with GatewaySide() as side:                  # an empty portal with the models, served and in canary
         side.score(row)                          # by scikit-learn itself
         with side.gateway() as server: …         # `manage.py gateway` with one worker, without the ingest
-        side.roll_back()                         # of the canary; the moment of its commit
+        side.roll_back()                         # of the canary; the moment of the decision
 
 Endpoints: ``in-onnx`` and ``in-sklearn`` serve the same pipeline in both forms, ``watched`` has a candidate that gets
 half of its entities. As a program it is the process that keeps the portal, a line of JSON at a time.
@@ -73,7 +73,7 @@ class GatewaySide:
         self._ask("start_canary")
 
     def roll_back(self) -> float:
-        """End the canary; ``time.monotonic()`` right after the commit (one clock for all processes of a machine)."""
+        """End the canary; ``time.monotonic()`` before the verb was called (one clock for all processes)."""
         return float(self._ask("roll_back"))
 
     @contextmanager
@@ -92,9 +92,9 @@ class GatewaySide:
         else:
             command = [sys.executable, str(_ROOT / "manage.py"), "gateway", "--no-ingest", "--workers", "1"]
             command += ["--port", str(port)]
-        with TemporaryDirectory() as folder, process(command, folder=Path(folder), variables=variables) as pid:
-            server = Server(pid, port, {name: self._post(name) for name in (ONNX, SKLEARN, WATCHED)})
-            wait_for_answers(server, [0.0] * len(COLUMNS))
+        with TemporaryDirectory() as folder, process(command, folder=Path(folder), variables=variables) as started:
+            server = Server(started.pid, port, {name: self._post(name) for name in (ONNX, SKLEARN, WATCHED)})
+            wait_for_answers(server, [0.0] * len(COLUMNS), started, Path(folder))
             yield server
 
     def _post(self, endpoint: str) -> Post:
@@ -159,8 +159,9 @@ class _Inside:
         from rollout import actions
         from tests.builders import ROBOT
 
+        decided = time.monotonic()
         actions.roll_back(self._rollout, actor=ROBOT, reason="The benchmark says so.", now=clock.now())
-        return time.monotonic()
+        return decided
 
     # ------------------------------------------------------------------ the models
 

@@ -5,10 +5,11 @@
 A portal of its own serves one endpoint through ``manage.py gateway``, clients ask as fast as they get answers. Every
 other time its answering process is killed, else all its processes at once, the one that takes the spool into the log
 included. An answer that a client has read to its end is acknowledged. In the end the spool is taken in and the log's
-files are counted, before any reader could leave out repetitions. Then the rates: rows appended to a spool by one
-thread, and taken in from it.
+files are counted, before any reader could leave out repetitions. Then whoever takes a long spool in is killed as
+often. Then the rates: rows appended to a spool by one thread, and taken in from it.
 
-``prepare``, ``count`` and ``rates`` as the first argument do one part, on the portal that the environment names.
+``prepare``, ``fill``, ``take-in``, ``count`` and ``rates`` as the first argument do one part, on the portal that the
+environment names.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ ENDPOINT = "delay-warning"
 KILLS, CLIENTS = 20, 4
 LOAD_SECONDS = (0.4, 1.6)
 PATIENCE = 120.0  # seconds
+TAKE_IN_SECONDS = (0.02, 0.7)
 ROWS = 100_000
 APPENDED, INGESTED = 50_000, 20_000  # rows per second, at least
 
@@ -58,21 +60,25 @@ class Counted:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 1 when something was lost or is there twice, or a rate falls short."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=["prepare", "count", "rates"])
+    parser.add_argument("part", nargs="?", choices=sorted(PARTS))
     parser.add_argument("--kills", type=int, default=KILLS)
     parser.add_argument("--seed", type=int, default=None)
     options = parser.parse_args(arguments)
     if options.part:
-        {"prepare": _prepare, "count": _count, "rates": _rates}[options.part]()
+        print(json.dumps(PARTS[options.part]()))
         return 0
     with portal.empty() as variables:
         found = killed(variables, kills=options.kills, seed=options.seed)
         rates = part("rates", variables)
+    with portal.empty() as variables:
+        taken_in = killed_taking_in(variables, kills=options.kills, seed=options.seed)
     print(f"{found.acknowledged:,} answers acknowledged over {options.kills} kills, {found.unasked} logged but not yet")
     print(f"answered, {found.torn_bytes} bytes of torn records")
     return report(
         Figure("log_kill.lost", found.lost, "rows", at_most=0),
         Figure("log_kill.doubled", found.doubled, "rows", at_most=0),
+        Figure("log_kill.lost_taking_in", taken_in.lost, "rows", at_most=0),
+        Figure("log_kill.doubled_taking_in", taken_in.doubled, "rows", at_most=0),
         Rate("log_kill.append", rates["appended"], "rows/s", at_least=APPENDED),
         Rate("log_kill.ingest", rates["ingested"], "rows/s", at_least=INGESTED),
     )
@@ -96,6 +102,22 @@ def killed(variables: Mapping[str, str], *, kills: int, seed: int | None = None)
     finally:
         gateway.kill_all()
     return _counted(acknowledged, part("count", environment))
+
+
+def killed_taking_in(variables: Mapping[str, str], *, kills: int, rows: int = ROWS, seed: int | None = None) -> Counted:
+    """Kill whoever takes a long spool in, again and again; what came of the rows in it."""
+    chance = random.Random(seed)
+    part("prepare", variables)
+    part("fill", {**variables, "LOG_KILL_ROWS": str(rows)})
+    for number in range(kills):
+        command = [sys.executable, "-m", "benchmarks.log_kill", "take-in"]
+        with subprocess.Popen(command, env=dict(variables), cwd=ROOT, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(chance.uniform(*TAKE_IN_SECONDS))
+            process.kill()
+        print(f"kill {number + 1} of who takes in", flush=True)
+    return _counted([f"r{number}" for number in range(rows)], part("count", variables))
 
 
 def part(name: str, variables: Mapping[str, str]) -> dict[str, float]:
@@ -241,7 +263,7 @@ def _ask(port: int, client: int, answers: list[str], is_over: threading.Event) -
 # ---------------------------------------------------------------------- on the portal
 
 
-def _prepare() -> None:
+def _prepare() -> Mapping[str, float]:
     """An endpoint with a champion, built without the events that tell of it."""
     portal.set_up()
     from django.db import connection
@@ -255,10 +277,32 @@ def _prepare() -> None:
                 cursor.execute(f'DROP TRIGGER IF EXISTS "{guard.name}"')
     assert life.ENDPOINT == ENDPOINT
     life.begin()
-    print("{}")
+    return {}
 
 
-def _count() -> None:
+def _fill() -> Mapping[str, float]:
+    """A spool in many segments, as gateways leave it while nobody takes it in."""
+    portal.set_up()
+    from rollout.ingest import spool_folder
+    from rollout.spool import Spool
+
+    writer = Spool(spool_folder(), budget_bytes=2**31, segment_bytes=2**21)
+    for record in _records(int(os.environ["LOG_KILL_ROWS"])):
+        writer.append(record)
+    writer.close()
+    return {}
+
+
+def _take_in() -> Mapping[str, float]:
+    portal.set_up()
+    from audit import clock
+    from rollout.ingest import ingest
+
+    print("begins", flush=True)
+    return ingest(now=clock.now()).as_dict()
+
+
+def _count() -> Mapping[str, float]:
     """Take in what is left; how often each request lies in the log's files, before repetitions are left out."""
     portal.set_up()
     import pyarrow.parquet as pq
@@ -276,24 +320,32 @@ def _count() -> None:
     files = (Path(settings.DATA_ROOT) / "predictions" / ENDPOINT).rglob("*.parquet")
     rows = Counter(each for file in files for each in pq.ParquetFile(file).read(["request_id"])[0].to_pylist())
     torn = SpoolSegment.objects.aggregate(torn=Sum("torn_bytes"))["torn"] or 0
-    print(json.dumps({**rows, "torn_bytes": torn}))
+    return {**rows, "torn_bytes": torn}
 
 
-def _rates() -> None:
-    """Rows per second: appended by one thread, one row a record, and taken in."""
-    portal.set_up()
+def _records(count: int) -> list[bytes]:
+    """One row each, with as many features as a small model has."""
     from audit import clock
-    from rollout.ingest import ingest, write_record
+    from rollout.ingest import write_record
     from rollout.prediction_log import PREDICTION
-    from rollout.spool import Spool
 
     now = clock.now()
     empty = {each.name: [None] for each in PREDICTION}
     features = {f"feature{number}": [number / 7] for number in range(15)}
-    records = [
-        write_record("rates", {**empty, **features, "request_id": [f"r{number}"], "at": [now], "score": [0.5]})
-        for number in range(ROWS)
+    return [
+        write_record(ENDPOINT, {**empty, **features, "request_id": [f"r{number}"], "at": [now], "score": [0.5]})
+        for number in range(count)
     ]
+
+
+def _rates() -> Mapping[str, float]:
+    """Rows per second: appended by one thread, one row a record, and taken in."""
+    portal.set_up()
+    from audit import clock
+    from rollout.ingest import ingest
+    from rollout.spool import Spool
+
+    records = _records(ROWS)
     with TemporaryDirectory(prefix="gatehouse-spool-") as folder:
         writer = Spool(Path(folder), budget_bytes=2**31)
         began = time.perf_counter()
@@ -302,10 +354,18 @@ def _rates() -> None:
         appended = ROWS / (time.perf_counter() - began)
         writer.close()
         began = time.perf_counter()
-        assert ingest(folder=Path(folder), now=now).rows == ROWS
+        assert ingest(folder=Path(folder), now=clock.now()).rows == ROWS
         ingested = ROWS / (time.perf_counter() - began)
-    print(json.dumps({"appended": appended, "ingested": ingested, "bytes": len(records[-1])}))
+    return {"appended": appended, "ingested": ingested}
 
+
+PARTS: Mapping[str, Callable[[], Mapping[str, float]]] = {
+    "prepare": _prepare,
+    "fill": _fill,
+    "take-in": _take_in,
+    "count": _count,
+    "rates": _rates,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

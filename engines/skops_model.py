@@ -51,13 +51,13 @@ def estimator_in(artifact: BinaryIO) -> Any:
 
 def loaded(estimator: Any, columns: tuple[str, ...]) -> LoadedModel:
     """How an estimator is asked. Raises Unscorable when it gives no score."""
-    way = _way_to_ask(estimator)
+    way = way_to_ask(estimator)
     return LoadedModel(
         columns, prepare=lambda table: FrameRows(frame(table, columns)), ask=lambda rows: way(rows.frame)
     )
 
 
-def _way_to_ask(estimator: Any) -> Callable[[pd.DataFrame], Any]:
+def way_to_ask(estimator: Any) -> Callable[[pd.DataFrame], Any]:
     classes = getattr(estimator, "classes_", None)
     if classes is not None:
         if not hasattr(estimator, "predict_proba"):

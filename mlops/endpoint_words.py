@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -68,30 +68,46 @@ def _fallback(endpoint: Endpoint) -> str:
 
 @dataclass(frozen=True)
 class Told:
-    """What a gateway process says of one endpoint."""
+    """What a gateway process says of one endpoint (``rollout.gateway.heartbeat``)."""
 
     revision: int | None
     is_current: bool
     ready: str
     breakers: str
+    problems: tuple[str, ...]
 
 
-def told(route: Any, revision: int) -> Told | None:
-    """Of the entry that a process has for an endpoint (``GatewayProcess.routes``); None when it has none."""
+def told(process: GatewayProcess, endpoint: str, revision: int) -> Told | None:
+    """Of the entry that a process has for an endpoint whose route has this revision; None when it has none."""
+    route = process.routes.get(endpoint)
     if not isinstance(route, Mapping):
         return None
     seen = route.get("revision")
     known = seen if isinstance(seen, int) else None
-    ready, breakers = _listed(route.get("ready")), _listed(route.get("breakers"))
-    return Told(known, known is not None and known >= revision, ready, breakers)
+    ready = route.get("ready")
+    breakers = route.get("breakers")
+    open_ones = [_breaker(each) for each in breakers.values()] if isinstance(breakers, Mapping) else []
+    return Told(
+        known,
+        known is not None and known >= revision,
+        ", ".join(str(each) for each in ready) if isinstance(ready, list) else "",
+        ", ".join(each for each in open_ones if each) or "closed",
+        tuple(_problems(process.problems, endpoint)),
+    )
 
 
-def _listed(found: Any) -> str:
-    if isinstance(found, Mapping):
-        return ", ".join(f"{name}: {value}" for name, value in found.items())
-    if isinstance(found, list):
-        return ", ".join(str(each) for each in found)
-    return "" if found is None else str(found)
+def _breaker(found: Any) -> str:
+    """An open breaker in words; empty for one that is closed."""
+    if not isinstance(found, Mapping) or not found.get("open"):
+        return ""
+    return f"open after {found.get('failures')} failures in a row"
+
+
+def _problems(found: Any, endpoint: str) -> Iterator[str]:
+    """What is wrong with the whole process, or with this endpoint there."""
+    for each in found if isinstance(found, list) else []:
+        if isinstance(each, Mapping) and each.get("endpoint", endpoint) == endpoint:
+            yield str(each.get("message", each.get("kind", "")))
 
 
 def health(process: GatewayProcess, *, now: datetime) -> tuple[str, str]:

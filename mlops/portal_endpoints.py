@@ -134,7 +134,7 @@ def endpoint_page(request: HttpRequest, name: str) -> HttpResponse:
         "weekly": plan_of(endpoint).canary.freeze,
         "business": BusinessMetric.objects.filter(endpoint=endpoint, retired_at=None),
         "gateways": _gateways(endpoint, now),
-        "segments": SpoolSegment.objects.filter(finished_at=None).aggregate(n=Count("id"), torn=Sum("torn_bytes")),
+        "segments": _spooled().aggregate(n=Count("id"), torn=Sum("torn_bytes")),
         "traffic": endpoint.traffic_plans.order_by("-id")[:5],
         "may_decide": may_decide,
         "product": model.owner(Duty.PRODUCT),
@@ -149,6 +149,11 @@ def _choices(user: User) -> list[RegisteredModel]:
     """The models that this person may let serve: those they are product owner of."""
     every = RegisteredModel.objects.visible_to(user).filter(product__in=user.groups.all())
     return list(every.order_by("name").distinct())
+
+
+def _spooled() -> QuerySet[SpoolSegment]:
+    """Segments of gateways that are not yet in the log whole; the logs of other backends never are."""
+    return SpoolSegment.objects.filter(finished_at=None).exclude(name__startswith="access-log:")
 
 
 def _earlier(endpoint: Endpoint) -> list[ModelVersion]:
@@ -172,7 +177,7 @@ def _gateways(endpoint: Endpoint, now: datetime) -> list[Gateway]:
     recent = GatewayProcess.objects.filter(Q(ended_at=None) | Q(ended_at__gt=now - FORGOTTEN_AFTER))
     found = []
     for process in recent.order_by("-seen_at")[:20]:
-        told = endpoint_words.told(process.routes.get(endpoint.name), endpoint.route.revision)
+        told = endpoint_words.told(process, endpoint.name, endpoint.route.revision)
         if told is not None:
             tone, word = endpoint_words.health(process, now=now)
             found.append(Gateway(process, tone, word, told))

@@ -61,7 +61,14 @@ def steps(rollout: Rollout, events: Sequence[Event], looks: Sequence[AnalysisRun
         state = _state(rollout, number, reached=rollout.step >= number)
         name = rollout_words.percent(step["share"])
         way.append(
-            Step(name, state, began.get(number), max(seen, default=None), step.get("min_rows"), step.get("min_hours"))
+            Step(
+                name,
+                state,
+                began.get(number) if state else None,
+                max(seen, default=None),
+                step.get("min_rows"),
+                step.get("min_hours"),
+            )
         )
     is_champion = rollout.state == RolloutState.PROMOTED
     return [*way, Step("champion", "done" if is_champion else "", rollout.ended_at if is_champion else None)]
@@ -134,6 +141,14 @@ class Row:
     sizes: tuple[str, str]
 
     @property
+    def guards(self) -> bool:
+        return _guards(self.measured)
+
+    @property
+    def judged(self) -> str:
+        return rollout_words.judged(self.measured.metric, self.measured.verdict)
+
+    @property
     def meaning(self) -> str:
         return rollout_words.meaning(self.measured.metric)
 
@@ -146,6 +161,11 @@ class Row:
         return rollout_words.interval(self.measured.metric, self.measured.low, self.measured.high)
 
 
+def _guards(measured: Measurement) -> bool:
+    """Looks of before it was stored say that everything guards; agreement never did."""
+    return measured.guards and measured.metric != "agreement"
+
+
 def rows(look: AnalysisRun | None, rollout: Rollout, titles: Mapping[str, str]) -> list[Row]:
     """A row a metric of a look: what stops first, then what judges, then what is only reported.
 
@@ -154,7 +174,9 @@ def rows(look: AnalysisRun | None, rollout: Rollout, titles: Mapping[str, str]) 
     if look is None:
         return []
     order = {"failed": 0, "error": 1}
-    measured = sorted(look.measurements.all(), key=lambda each: (not each.guards, order.get(each.verdict, 2), each.pk))
+    measured = sorted(
+        look.measurements.all(), key=lambda each: (not _guards(each), order.get(each.verdict, 2), each.pk)
+    )
     return [Row(each, bar(each), _title(each.metric, titles), _sizes(each, rollout, look.stage)) for each in measured]
 
 
@@ -170,6 +192,8 @@ def _sizes(measured: Measurement, rollout: Rollout, stage: str) -> tuple[str, st
         found = plan.get("harm_from_error_ratio", tolerated), tolerated
         if all(isinstance(each, int | float) for each in found):
             return f"{found[0]:g} × as often", f"{found[1]:g} × as often"
+    if measured.metric == "kept_promise" and measured.limit is not None:
+        return f"below {measured.limit:.3g}", f"from {measured.limit:.3g} on"
     harm_from = measured.limit if measured.harm_from is None else measured.harm_from
     return rollout_words.size(measured.metric, harm_from), rollout_words.size(measured.metric, measured.limit)
 

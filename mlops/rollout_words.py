@@ -78,6 +78,18 @@ def size(metric: str, value: float | None) -> str:
     return number(metric, value).lstrip("+")
 
 
+JUDGED = {"passed": "excluded", "failed": "proven", "error": "not measurable", "inconclusive": "undecided"}
+JUDGED_OF = {
+    "split": {"passed": "in order", "error": "broken"},
+    "kept_promise": {"passed": "kept", "failed": "broken"},
+}
+
+
+def judged(metric: str, verdict: str) -> str:
+    """What a verdict means for a metric: of most, what is known of harm."""
+    return JUDGED_OF.get(metric, {}).get(verdict) or JUDGED.get(verdict, verdict)
+
+
 def interval(metric: str, low: float | None, high: float | None) -> str:
     if low is None and high is None:
         return ""
@@ -216,12 +228,13 @@ def _because(rollout: Rollout, latest: AnalysisRun | None) -> str:
     if not failed:
         return ""
     names = " and ".join(title(each.metric).lower() for each in failed)
-    return f"Look {latest.number} proved harm in {names}: {'; '.join(_evidence(each) for each in failed)}."
+    evidence = "; ".join(told for each in failed if (told := _evidence(each)))
+    return f"Look {latest.number} proved harm in {names}{': ' if evidence else ''}{evidence}."
 
 
 def _evidence(measured: Measurement) -> str:
     if measured.harm is None or not measured.needed:
-        return f"{title(measured.metric).lower()} {number(measured.metric, measured.value)}"
+        return ""
     return f"evidence of {measured.harm:.1f} where {measured.needed:.1f} proves it"
 
 

@@ -41,7 +41,7 @@ MEANING = {
     422: "A field has a value that can not be accepted, or the key came with another request; errors names it.",
     428: "If-Match is missing.",
 }
-NAMED_BY_QUERY = ("/lineage/backwards/", "/lineage/forwards/")
+NAMED_BY_QUERY = ("/lineage/backwards/", "/lineage/forwards/", "/v1/predictions/", "/v1/outcomes/")
 """Addresses whose query names the thing: it may not be there."""
 REBUILT = ("/dossiers/{position}/", "/reports/{position}/")
 """Answers are built again and compared with what was recorded: they may not be the same any more (409)."""

@@ -27,7 +27,11 @@ NUMBERED = {
     "features.featureviewversion": "portal:feature-view-version",
     "features.featureservice": "portal:feature-service",
 }
-NAMED = {"features.featureview": "portal:feature-view", "features.datasource": "portal:data-source"}
+NAMED = {
+    "features.featureview": "portal:feature-view",
+    "features.datasource": "portal:data-source",
+    "rollout.endpoint": "portal:endpoint",
+}
 POLICY = re.compile(r"(?P<name>[a-z0-9_-]+) policy (?P<number>\d+)")
 PINNED = re.compile(r"(?P<name>[a-z0-9_-]+)@(?P<number>\d+)")
 

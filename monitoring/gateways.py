@@ -1,4 +1,4 @@
-"""How the gateways fare, by what they told of themselves: hosts that fell silent, versions that they refuse to serve."""
+"""How the gateways fare, by what they told of themselves: hosts that fell silent, versions that they refuse."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Refused:
 
 @dataclass(frozen=True)
 class Gateways:
-    """``silent``: hosts whose gateways said no good-bye, and when they were last seen. ``speaking``: whether any gateway
-    was seen lately: where none was, nothing is known of ``refused``."""
+    """``silent``: hosts whose gateways said no good-bye, and when they were last seen. ``speaking``: hosts with one
+    that was seen lately; without any, nothing is known of ``refused``."""
 
     silent: Mapping[str, datetime]
     refused: tuple[Refused, ...]

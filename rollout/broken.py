@@ -41,8 +41,8 @@ def broken(*, now: datetime) -> list[Broken]:
         return []
     for process in GatewayProcess.objects.filter(seen_at__gt=now - RECENT):
         for told in process.routes.values():
-            for breaker in told.get("breakers", {}).values():
-                rollout = canaries.get(breaker.get("rollout"))
-                if rollout is not None and breaker["open"]:
+            for breaker in told.get("broken", ()):
+                rollout = canaries.get(breaker["rollout"])
+                if rollout is not None:
                     found.setdefault(rollout.pk, Broken(rollout, process.name, breaker["failures"], breaker["problem"]))
     return list(found.values())

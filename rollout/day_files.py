@@ -31,12 +31,12 @@ _UNFINISHED = ".tmp"
 _ATTEMPTS = 5  # a reader meets a compaction at most once per day folder and try
 _LEFT_BEHIND = 24 * 3600.0  # seconds after which nobody is writing an unfinished file any more
 
-Settled = Callable[[Collection[str]], set[str]]
-"""Which of these file names hold rows for good: another file (see ``DayFiles.stage``) may be written once more."""
+Settled = Callable[[Collection[Path]], set[Path]]
+"""Which of these files hold their rows for good: another one (see ``DayFiles.stage``) may be written once more."""
 
 
-def all_settled(names: Collection[str]) -> set[str]:
-    return set(names)
+def all_settled(files: Collection[Path]) -> set[Path]:
+    return set(files)
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,17 @@ class DayFiles:
         """Write ``table`` as one file of one row group per day, all called ``name`` (in the order of their names files
         count as older or newer), without showing them. Staging the same again replaces them, once published.
 
-        Raises as ``append`` does; ValueError leaves nothing behind.
+        Raises as ``append`` does, and OSError; then nothing is left behind.
         """
-        return [_staged(self._day(day), rows, name) for day, rows in self._by_day(table)]
+        staged: list[Staged] = []
+        try:
+            for day, rows in self._by_day(table):
+                staged.append(_staged(self._day(day), rows, name))
+        except OSError:
+            for each in staged:
+                each.discard()
+            raise
+        return staged
 
     def read(self, *, since: datetime, until: datetime, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows with ``since`` <= at < ``until``, the first written of each key, in no promised order.
@@ -122,13 +130,13 @@ class DayFiles:
         before still counts. A crash between the rename and the deletions leaves rows twice, which reading takes once.
         """
         folder = self._day(day)
-        if not folder.is_dir():
+        if len(_files(folder)) < at_least:
             return 0
         with one_at_a_time(self.folder):
             _forget_unfinished(folder)
             files = [file for file in _files(folder) if below is None or file.stat().st_size < below]
-            for_good = settled([file.name for file in files])
-            files = [file for file in files if file.name in for_good]
+            for_good = settled(files)
+            files = [file for file in files if file in for_good]
             return self._put_together(files) if len(files) >= at_least else 0
 
     def days(self) -> list[date]:
@@ -228,10 +236,14 @@ def _staged(folder: Path, table: pa.Table, name: str) -> Staged:
         folder.mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)
     # Two who stage the same at once must not write into one file.
-    unfinished = folder / f".{name}.{uuid.uuid4().hex}{_UNFINISHED}"
-    pq.write_table(table, unfinished, row_group_size=len(table), **_QUICK)
-    _sync(unfinished)
-    return Staged(unfinished, folder / f"{name}{_ENDING}")
+    staged = Staged(folder / f".{name}.{uuid.uuid4().hex}{_UNFINISHED}", folder / f"{name}{_ENDING}")
+    try:
+        pq.write_table(table, staged.unfinished, row_group_size=len(table), **_QUICK)
+        _sync(staged.unfinished)
+    except OSError:  # a full disk must not be filled with attempts
+        staged.discard()
+        raise
+    return staged
 
 
 def _sync(path: Path) -> None:

@@ -116,6 +116,13 @@ GUARDS = (
         """,
     ),
     Guard(
+        "guard_rollout_rollout_paused_insert",
+        "rollout_rollout",
+        "INSERT",
+        _LETS_NOBODY_ON,
+        f"NEW.state NOT IN ('shadow', 'canary', 'promoted') OR NOT {_PAUSED}",
+    ),
+    Guard(
         "guard_rollout_route_paused",
         "rollout_route",
         "UPDATE",

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +28,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from rollout import prediction_log, spool
-from rollout.day_files import TIME, together
+from rollout.day_files import TIME, Staged, together
 from rollout.models import SpoolSegment
 from rollout.prediction_log import PREDICTION
 from rollout.spool import Piece, Segment
@@ -38,6 +40,8 @@ KEPT = timedelta(days=30)
 
 _ENDPOINT = re.compile(r"[a-z][a-z0-9_-]{0,59}")
 _FILE = re.compile(r"(?P<number>\d+)-(?P<process>[^-]+)-(?P<start>\d{12})\.parquet")
+_WRITTEN_ONCE = re.compile(r"\d+-[0-9a-f]{32}\.parquet")
+_REPEATED_WITHIN = 24 * 3600.0  # seconds in which an attempt that was cut short has been repeated
 _AT_ONCE = 500
 _NOT_ROWS = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError, ValueError)
 
@@ -86,26 +90,32 @@ def ingest(*, folder: Path | None = None, now: datetime) -> Ingested:
         return sum((_take_in(each, now) for each in spool.segments(folder) if _has_news(each)), Ingested())
 
 
-def settled(names: Collection[str]) -> set[str]:
-    """Those of the log's files that no ingestion will write again: the manifest is beyond where they begin."""
-    ours = {name: found for name in names if (found := _FILE.fullmatch(name))}
-    segments = {f"{found['process']}-{found['number']}" for found in ours.values()}
-    known = dict(_known(sorted(segments)))
-    there = {
-        name
-        for name, found in ours.items()
-        if int(found["start"]) < known.get(f"{found['process']}-{found['number']}", 0)
+def settled(files: Collection[Path]) -> set[Path]:
+    """Those of the log's files that nobody will write again.
+
+    Of ours: the manifest is beyond where they begin. Of others that are staged under a name of their own (traffic that
+    was served elsewhere): they are old. Whatever else there is was written once.
+    """
+    ours = {file: found for file in files if (found := _FILE.fullmatch(file.name))}
+    segments = {file: f"{found['process']}-{found['number']}" for file, found in ours.items()}
+    reached = dict(_reached(sorted(set(segments.values()))))
+    known = {file for file, found in ours.items() if int(found["start"]) < reached.get(segments[file], 0)}
+    return known | {
+        file for file in files if file not in ours and (_WRITTEN_ONCE.fullmatch(file.name) or _is_old(file))
     }
-    return set(names) - set(ours) | there
+
+
+def _is_old(file: Path) -> bool:
+    return time.time() - file.stat().st_mtime > _REPEATED_WITHIN
 
 
 def tidy(*, now: datetime) -> int:
-    """Keep today's files few and forget old rows of the manifest; the count of files put together."""
+    """Keep the log's files few and forget old rows of the manifest; the count of files put together."""
     SpoolSegment.objects.filter(finished_at__lt=now - KEPT).delete()
-    return sum(prediction_log.tidy_today(endpoint, now=now, settled=settled) for endpoint in prediction_log.endpoints())
+    return sum(prediction_log.tidy(endpoint, settled=settled) for endpoint in prediction_log.endpoints())
 
 
-def _known(segments: Sequence[str]) -> Iterator[tuple[str, int]]:
+def _reached(segments: Sequence[str]) -> Iterator[tuple[str, int]]:
     for start in range(0, len(segments), _AT_ONCE):
         batch = segments[start : start + _AT_ONCE]
         yield from SpoolSegment.objects.filter(name__in=batch).values_list("name", "ingested_bytes")
@@ -129,7 +139,8 @@ def _take_in(segment: Segment, now: datetime) -> Ingested:
     born = {"folder": str(segment.path.parent)[-500:], "first_at": now, "last_at": now}
     row = SpoolSegment.objects.get_or_create(name=segment.name, defaults=born)[0]
     if row.finished_at is not None:
-        transaction.on_commit(lambda: _delete(segment.path))
+        is_damaged = row.damaged_bytes > 0
+        transaction.on_commit(lambda: _let_go(segment.path, is_damaged=is_damaged))
         return Ingested()
     done = Ingested(segments=1)
     while (piece := _piece(segment, row.ingested_bytes)) is not None:
@@ -161,8 +172,10 @@ def _take_in_piece(segment: Segment, row: SpoolSegment, piece: Piece, now: datet
     damaged = piece.damaged + unreadable
     rows = sum(len(table) for table in tables.values())
     name = f"{segment.number}-{segment.process}-{start:012d}"
-    staged = [file for endpoint, table in tables.items() for file in prediction_log.stage(endpoint, table, name=name)]
+    staged: list[Staged] = []
     try:
+        for endpoint, table in tables.items():
+            staged += prediction_log.stage(endpoint, table, name=name)
         with transaction.atomic():
             locked = SpoolSegment.objects.select_for_update().get(pk=row.pk)
             if locked.ingested_bytes != start or locked.finished_at is not None:
@@ -194,16 +207,18 @@ def _settle(segment: Segment, piece: Piece, *, is_damaged: bool) -> None:
     if not piece.is_last:
         _ready[segment.path] = piece.end
         return
-    sealed = segment.path.with_suffix(spool.SEALED)
-    for path in (segment.path, sealed):
-        if is_damaged and path.exists():
-            path.rename(path.with_suffix(spool.DAMAGED))
-        _delete(path)
+    for path in (segment.path, segment.path.with_suffix(spool.SEALED)):  # it may have been sealed since we looked
+        _let_go(path, is_damaged=is_damaged)
 
 
-def _delete(path: Path) -> None:
+def _let_go(path: Path, *, is_damaged: bool) -> None:
+    """Delete a segment that is in, or keep it for a person to look at."""
     _ready.pop(path, None)
-    path.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        if is_damaged:
+            path.rename(path.with_suffix(spool.DAMAGED))
+        else:
+            path.unlink()
 
 
 # ---------------------------------------------------------------------- records

@@ -7,15 +7,19 @@ was served can not be something else afterwards. Those that a rollout split must
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from django.db import transaction
+from django.conf import settings
 
 from audit.errors import Conflict
 from registry.models import ModelVersion, Task
@@ -26,6 +30,7 @@ from rollout.intake_bodies import NAMED_ERRORS, Kind, Sent, Wrong
 from rollout.models import BusinessMetric, Endpoint, MeasuredPer, Rollout, RolloutState
 from rollout.plan import RolloutPlan
 from rollout.routing import Serving, serving
+from rollout.spool import one_at_a_time
 
 CHAMPION, CANARY, FALLBACK = "champion", "canary", "fallback"
 OK, ERROR = "ok", "error"
@@ -118,11 +123,20 @@ def log_predictions(endpoint: Endpoint, sent: Sent, *, now: datetime) -> Kept:
     table = _with_features(rows, sent, versions, splits, wrong)
     wrong.stop()
     once, same = _once(table, sent)
-    with transaction.atomic():
-        Endpoint.objects.select_for_update().get(pk=endpoint.pk)  # of two bodies with one id, one comes after the other
+    with _one_body_at_a_time(endpoint):  # of two bodies with one id, one comes after the other
         new = once.filter(pa.array(~_known(endpoint.name, once, sent)))
-        prediction_log.append(endpoint.name, new.drop_columns([_PLACE]))
+        name = f"{time.time_ns()}-{uuid.uuid4().hex}"
+        for day in prediction_log.stage(endpoint.name, new.drop_columns([_PLACE]), name=name):
+            day.publish()
     return Kept(len(new), same + len(once) - len(new))
+
+
+@contextmanager
+def _one_body_at_a_time(endpoint: Endpoint) -> Iterator[None]:
+    folder = Path(settings.DATA_ROOT) / "intake" / endpoint.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with one_at_a_time(folder):
+        yield
 
 
 @dataclass(frozen=True)

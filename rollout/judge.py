@@ -37,8 +37,8 @@ class Kind(StrEnum):
 class Measured:
     """One metric of one look.
 
-    ``value`` with ``low`` and ``high`` is the candidate's difference (or rate, or ratio). ``harm`` is the log e-value for
-    more harm than ``harm_from``, ``no_harm`` the one for less than ``limit``; ``needed`` is what proves either.
+    ``value`` with ``low`` and ``high`` is the candidate's difference (or rate, or ratio). ``harm`` is the log e-value
+    for more harm than ``harm_from``, ``no_harm`` the one for less than ``limit``; ``needed`` is what proves either.
     ``n`` counts the candidate's observations. Metrics that do not ``guard`` are only reported.
     """
 

@@ -1,6 +1,7 @@
 """A look at a rollout: read the log since its stage began, measure, judge. Nothing is written but shadow scores.
 
-A look keeps no state of its own, so a look that was lost or done twice costs nothing.
+What a process remembers of a canary (``rollout.watched``) only spares it counting again, so a look that was lost, done
+twice or done elsewhere costs nothing.
 """
 
 from __future__ import annotations
@@ -15,25 +16,32 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gates.models import CheckResult, GateRun
-from rollout import prediction_log, shadow, standstill
+from rollout import business, prediction_log, shadow, standstill, watched
 from rollout.analysis import (
+    BusinessValues,
     CanaryRows,
     Promise,
     ShadowRows,
     distributions,
     loss_differences,
-    measure_canary,
     measure_shadow,
 )
 from rollout.analysis.coverage import Coverage, coverage
 from rollout.analysis.disagreement import Named, decisions, differences
 from rollout.day_files import TIME
-from rollout.judge import Look, Progress, conclude_canary, conclude_shadow
-from rollout.models import BusinessMetric, Rollout, RolloutState
+from rollout.judge import Kind, Look, Progress, conclude_canary, conclude_shadow
+from rollout.models import Better, BusinessMetric, MeasuredPer, Rollout, RolloutState
 from rollout.plan import RolloutPlan
 
 FloatArray = NDArray[np.float64]
-CANARY_COLUMNS = ["entity", "salt", "stage", "step", "share", "arm", "status", "score", "latency_ms"]
+CANARY_COLUMNS = [
+    *("entity", "sticky", "salt", "stage", "step", "share", "arm", "status", "score", "latency_ms", "warm"),
+]
+SETTLED = timedelta(seconds=2)
+"""Younger requests are left to the next look: one that was asked earlier may still be on its way into the log."""
+DAY = timedelta(days=1)
+
+DIFFERENCES_EVERY = timedelta(hours=1)
 
 
 def is_due(rollout: Rollout, *, now: datetime) -> bool:
@@ -42,7 +50,12 @@ def is_due(rollout: Rollout, *, now: datetime) -> bool:
         return False
     last = rollout.analyses.order_by("-number").first()
     since = max(last.at, rollout.step_since or last.at) if last else rollout.step_since
-    return since is not None and now - since >= RolloutPlan.model_validate(rollout.plan).look_every
+    return since is not None and now - since >= look_every(rollout)
+
+
+def look_every(rollout: Rollout) -> timedelta:
+    """How long after a look the next one is due."""
+    return RolloutPlan.model_validate(rollout.plan).look_every
 
 
 def take(rollout: Rollout, *, now: datetime) -> Look:
@@ -88,8 +101,9 @@ def _at_shadow(rollout: Rollout, plan: RolloutPlan, number: int, now: datetime) 
         "times": distributions.times(rows.candidate_latency, rows.champion_latency),
         "coverage": [each.as_dict() for each in covered.levels],
         "not_in_shadow": _business_metrics(rollout),
-        **_differences(rollout, rows, table),
     }
+    if conclusion.kind != Kind.WAIT or not _told_lately(rollout, now):
+        detail |= _differences(rollout, rows, table)
     return Look(number, RolloutState.SHADOW, 0, conclusion, measured, n, n, detail)
 
 
@@ -129,6 +143,12 @@ def _business_metrics(rollout: Rollout) -> list[str]:
     return [each.title for each in metrics.order_by("name")]
 
 
+def _told_lately(rollout: Rollout, now: datetime) -> bool:
+    """Whether a look of the last hour says where the two differ: that is long, and looks may be seconds apart."""
+    lately = rollout.analyses.filter(stage=RolloutState.SHADOW, at__gt=now - DIFFERENCES_EVERY, at__lte=now)
+    return lately.filter(detail__has_key="disagreement").exists()
+
+
 def _differences(rollout: Rollout, rows: ShadowRows, table: pa.Table) -> dict[str, Any]:
     """Where the two versions differ most, and where the candidate loses most: for the person who reads the look."""
     seen = [name for name in shadow.seen_columns(rollout) if name in table.column_names]
@@ -164,39 +184,105 @@ def _gated(run: GateRun, kind: str) -> tuple[float, float, float] | None:
 
 def _at_canary(rollout: Rollout, plan: RolloutPlan, number: int, now: datetime) -> Look:
     table = _canary_table(rollout, now)
-    rows = CanaryRows(
-        entity=table["entity"].to_pylist(),
-        canary=table["arm"].to_numpy() == "canary",
-        share=_floats(table["share"]),
-        step=table["step"].to_numpy().astype(np.int64),
-        failed=table["status"].to_numpy() != "ok",
-        score=_floats(table["score"]),
-        label=_labels(rollout, table, now),
-        latency=_floats(table["latency_ms"]),
+    state = watched.state_of(rollout, plan.canary, table, _canary_rows)
+    label = _labels(rollout, table, now)
+    state.know(label)
+    measured = state.measure(timed=plan.timed_rows > 0, business=_business(rollout, table, now))
+
+    canary = table["arm"].to_numpy() == "canary"
+    candidates, at_step = int(canary.sum()), int((canary & (_step(table) == rollout.step)).sum())
+    progress = Progress(
+        _hours(rollout, rollout.step_since, now),
+        at_step,
+        _hours(rollout, rollout.canary_since, now),
+        stage_rows=candidates,
     )
-    measured = measure_canary(rows, plan.canary, timed=plan.timed_rows > 0)
-    at_step = int((rows.canary & (rows.step == rollout.step)).sum())
-    progress = Progress(_hours(rollout, rollout.step_since, now), at_step, _hours(rollout, rollout.canary_since, now))
     conclusion = conclude_canary(measured, progress, plan, step=rollout.step)
-    candidates = int(rows.canary.sum())
-    detail = {"share": plan.step(rollout.step).share, "rows_at_step": at_step, "outcomes": _known(rows)}
+    known = ~np.isnan(label)
+    detail = {
+        "share": plan.step(rollout.step).share,
+        "rows_at_step": at_step,
+        "outcomes": {"canary": int((known & canary).sum()), "champion": int((known & ~canary).sum())},
+        **_spreads(table, canary),
+    }
     return Look(
         number, RolloutState.CANARY, rollout.step, conclusion, measured, candidates, len(table) - candidates, detail
     )
 
 
+def _spreads(table: pa.Table, canary: NDArray[np.bool_]) -> dict[str, Any]:
+    """How scores and times of both arms are spread, over all steps: drawn on the rollout's page, judged by nobody."""
+    answered = table["status"].to_numpy() == "ok"
+    timed = answered & _true_unless_told(table["warm"])
+    score, latency = _floats(table["score"]), _floats(table["latency_ms"])
+    return {
+        "scores": distributions.scores(score[canary & answered], score[~canary & answered]),
+        "times": distributions.times(latency[canary & timed], latency[~canary & timed]),
+    }
+
+
+def _canary_rows(table: pa.Table) -> CanaryRows:
+    """Rows of the log as what is judged; their outcomes are told apart."""
+    n = len(table)
+    at = table["at"].cast(TIME).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return CanaryRows(
+        entity=table["entity"].to_pylist(),
+        canary=table["arm"].to_numpy() == "canary",
+        share=_floats(table["share"]),
+        step=_step(table),
+        failed=table["status"].to_numpy() != "ok",
+        score=_floats(table["score"]),
+        label=np.full(n, np.nan),
+        latency=_floats(table["latency_ms"]),
+        sticky=_true_unless_told(table["sticky"]),
+        warm=_true_unless_told(table["warm"]),
+        day=at // int(DAY / timedelta(microseconds=1)),
+    )
+
+
+def _step(table: pa.Table) -> NDArray[np.int64]:
+    step: NDArray[np.int64] = pc.fill_null(table["step"].cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    return step
+
+
+def _true_unless_told(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Old rows do not have it: they count."""
+    told: NDArray[np.bool_] = pc.fill_null(column.cast(pa.bool_()), True).to_numpy(zero_copy_only=False)
+    return told
+
+
+def _business(rollout: Rollout, table: pa.Table, now: datetime) -> list[BusinessValues]:
+    """What the product wants of the endpoint, as far as its windows have closed."""
+    found = []
+    for metric in business.metrics_of(rollout).order_by("name"):
+        matured = business.values(metric, table, now=now)
+        found.append(
+            BusinessValues(
+                name=metric.name,
+                title=metric.title,
+                row=matured.row_index,
+                value=matured.value,
+                harm_from=metric.harm_from,
+                tolerated=metric.tolerated_harm,
+                more_is_better=metric.better == Better.HIGHER,
+                heavy_tailed=metric.is_heavy_tailed,
+                guards=metric.guards,
+                unit=metric.unit,
+                per="entity" if metric.per == MeasuredPer.ENTITY else "prediction",
+            )
+        )
+    return found
+
+
 def _canary_table(rollout: Rollout, now: datetime) -> pa.Table:
     """Rows that this rollout's canary could have answered, oldest first; what the kill switch answered is not one."""
     since = rollout.canary_since or now
-    rows = prediction_log.read(rollout.endpoint.name, since=since, until=now, columns=CANARY_COLUMNS)
+    rows = prediction_log.read(
+        rollout.endpoint.name, since=since, until=max(since, now - SETTLED), columns=CANARY_COLUMNS
+    )
     mine = pc.and_(pc.equal(rows["salt"], rollout.salt), pc.equal(rows["stage"], RolloutState.CANARY.value))
     judged = pc.and_(mine, pc.is_in(rows["arm"], value_set=pa.array(["champion", "canary"])))
-    return rows.filter(judged).sort_by("at")
-
-
-def _known(rows: CanaryRows) -> dict[str, int]:
-    known = ~np.isnan(rows.label)
-    return {"canary": int((known & rows.canary).sum()), "champion": int((known & ~rows.canary).sum())}
+    return rows.filter(judged).sort_by([("at", "ascending"), ("request_id", "ascending")])
 
 
 # ---------------------------------------------------------------------- shared

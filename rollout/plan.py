@@ -34,12 +34,12 @@ ALPHA = 0.05
 class Alphas(_Document):
     """The chance of a false alarm, split over the metrics: by the union bound the sum holds for all together."""
 
-    errors: Alpha = 0.015
-    latency: Alpha = 0.005
+    errors: Alpha = 0.02
+    latency: Alpha = 0.004
     loss: Alpha = 0.0075
     predictions: Alpha = Field(0.01, description="The mean score.")
-    distribution: Alpha = Field(0.0075, description="How the scores are distributed.")
-    business: Alpha = Field(0.005, description="All business metrics that guard, in equal parts.")
+    distribution: Alpha = Field(0.004, description="How the scores are distributed.")
+    business: Alpha = Field(0.0045, description="All business metrics that guard, in equal parts.")
 
     @model_validator(mode="before")
     @classmethod
@@ -110,7 +110,7 @@ class ShadowPlan(_Stage):
     min_rows: int = Field(1500, gt=0, description="Shadow-scored rows with an outcome.")
     min_segment_rows: Mapping[str, Annotated[int, Field(gt=0)]] = Field(
         {},
-        description="Per column of the log: rows that each of its levels needs which makes at least 1 % of the traffic.",
+        description="Per column of the log: rows that each of its levels with at least 1 % of the traffic needs.",
     )
     alpha: Alphas = Alphas()
     alpha_promise: Alpha = 0.01

@@ -78,7 +78,7 @@ COMPACTED_FOR = timedelta(days=14)
 """Days further back than this are left as they are."""
 
 MANY_FILES, SMALL_FILE = 64, 4 * 2**20
-"""So many files of fewer than so many bytes are put together while their day goes on."""
+"""So many files of fewer than so many bytes each are put together although their day may go on."""
 
 
 def append(endpoint: str, table: pa.Table) -> None:
@@ -168,12 +168,15 @@ def compact(endpoint: str, *, now: datetime, settled: Settled = all_settled) -> 
     )
 
 
-def tidy_today(endpoint: str, *, now: datetime, settled: Settled) -> int:
-    """Put today's many small files of predictions into one, once there are many; the count of files replaced.
+def tidy(endpoint: str, *, settled: Settled) -> int:
+    """Put the small files of predictions of any day into one, once there are many; the count of files replaced.
 
     Ingestion makes one for each look at the spool.
     """
-    return _predictions(endpoint).compact(now.date(), settled=settled, at_least=MANY_FILES, below=SMALL_FILE)
+    files = _predictions(endpoint)
+    return sum(
+        files.compact(day, settled=settled, at_least=MANY_FILES, below=SMALL_FILE) for day in reversed(files.days())
+    )
 
 
 def endpoints() -> list[str]:

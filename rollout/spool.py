@@ -37,8 +37,11 @@ READ = 16 * 2**20
 
 _FRAME = struct.Struct("<II")
 _LENGTH = struct.Struct("<I")
+_NAME = re.compile(r"[A-Za-z0-9_.]+-\d+\.(spool|sealed)")
 _DROPPED = "dropped"
 _DIGITS = 20
+_UNOPENED = ".new"
+_LEFT_BEHIND = 3600.0  # seconds after which nobody is opening it any more
 _SEARCHED = 2**20  # bytes looked through at a time for the next good frame
 
 
@@ -121,6 +124,7 @@ class Spool:
         segment_seconds: float = 60.0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        _forget_unopened(folder)
         self._folder = folder
         self._budget = budget_bytes
         self._sync_every = sync_every
@@ -228,7 +232,7 @@ class Spool:
         """A new segment, visible to readers with its header and its lock only."""
         self._number = max(time.time_ns(), self._number + 1)
         path = self._folder / f"{self._process}-{self._number}{OPEN}"
-        unfinished = path.with_name(f".{path.name}.new")
+        unfinished = path.with_name(f".{path.name}{_UNOPENED}")
         fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -351,6 +355,14 @@ def _number(text: bytes) -> int:
     return int(text) if text.isdigit() else 0
 
 
+def _forget_unopened(folder: Path) -> None:
+    """Delete what processes left behind that died while they opened a segment."""
+    for path in folder.glob(f".*{_UNOPENED}"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _LEFT_BEHIND:
+                path.unlink()
+
+
 def _bytes_used(folder: Path) -> int:
     """Bytes of the files in ``folder``; one that disappears meanwhile counts nothing."""
     used = 0
@@ -416,7 +428,7 @@ def segments(folder: Path) -> list[Segment]:
     found = []
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.endswith((OPEN, SEALED)) and not entry.name.startswith("."):
+            if _NAME.fullmatch(entry.name):
                 with suppress(FileNotFoundError):  # sealed or taken away this moment
                     found.append(Segment(Path(entry.path), entry.stat().st_size))
     return sorted(found, key=lambda each: (each.number, each.name))

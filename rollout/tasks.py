@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from audit import clock
 from audit.errors import TransitionError
@@ -12,12 +12,15 @@ from registry.models import ModelVersion
 from rollout import actions, business, ingest, looks, prediction_log, traffic
 from rollout.broken import broken
 from rollout.gateway import kits
-from rollout.models import Decision, Endpoint, Rollout, RolloutState
+from rollout.models import Decision, Endpoint, GatewayProcess, Rollout, RolloutState
 from rollout.reactions import KIT, ROLLOUTS, ROUTE, let_go_on
 
 LOOK = "rollout.look"
+RECONCILED_EVERY = timedelta(minutes=10)
 COMPACT = "rollout.compact"
 DECISIONS = "rollout.carry_out_due"
+REMEMBERED = timedelta(days=30)
+"""Gateway processes that were not seen for so long are forgotten."""
 READ_WITH = (
     "endpoint",
     "registered_model",
@@ -41,6 +44,7 @@ def reconcile(work: Work) -> None:
     for rollout in Rollout.objects.filter(state__in=[RolloutState.SHADOW, RolloutState.CANARY]):
         ask_for_look(rollout, now=now)
     roll_back_broken(now=now)
+    GatewayProcess.objects.filter(seen_at__lt=now - REMEMBERED).delete()
 
 
 def roll_back_broken(*, now: datetime) -> list[Rollout]:
@@ -94,6 +98,16 @@ def look(work: Work) -> None:
             actions.record_look(rollout, taken, actor=ROLLOUTS, now=now)
         except TransitionError:
             return
+        _look_again_soon(rollout, now=now)
+
+
+def _look_again_soon(rollout: Rollout, *, now: datetime) -> None:
+    """Where the plan wants to look more often than ``reconcile`` comes by, each look asks for the next one."""
+    rollout.refresh_from_db(fields=["state"])
+    pause = looks.look_every(rollout)
+    if rollout.state in (RolloutState.SHADOW, RolloutState.CANARY) and pause < RECONCILED_EVERY:
+        key = f"{LOOK}:{rollout.pk}:{(now + pause).isoformat()}"
+        enqueue(LOOK, key=key, payload={"rollout": rollout.pk}, delay=pause)
 
 
 @handler("rollout.ingest", computes=True)

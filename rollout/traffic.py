@@ -140,6 +140,8 @@ class GatewayBackend:
         if route.revision < fence or split_of(route) != plan.want:
             raise Refused(f"The route of {plan.endpoint} says otherwise (revision {route.revision}): verbs change it.")
         _wait_for_processes(plan.endpoint, fence)
+        if (newest := _route(plan.endpoint).revision) > fence:
+            raise OlderFence(f"The route moved on to revision {newest} meanwhile.")
         changed = before is not None and before < fence
         return Receipt(fence, plan.want, changed, "Every gateway process has it." if changed else "All do so already.")
 
@@ -262,7 +264,9 @@ def _observed(backend: TrafficBackend, endpoint: Endpoint) -> tuple[Observed, st
 
 
 def _loses_candidate(seen: Observed, want: Split) -> bool:
-    return seen.split is not None and seen.split.candidate in seen.split.weights and want.candidate not in want.weights
+    """The candidate answers, and is to answer nobody any more (one that was promoted answers everybody)."""
+    candidate = None if seen.split is None else seen.split.candidate
+    return seen.split is not None and candidate in seen.split.weights and candidate not in want.weights
 
 
 def _watch_gateway(

@@ -103,6 +103,15 @@ def _free_addresses(count: int) -> list[str]:
     return addresses
 
 
+def wait_for_lines(log: Path, count: int) -> None:
+    """Until nginx has logged so many requests: it does so after it has answered."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    while not log.exists() or log.read_bytes().count(b"\n") < count:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nginx did not log {count} requests in {log}")
+        time.sleep(0.02)
+
+
 def _wait_for(address: str) -> None:
     host, port = address.rsplit(":", 1)
     deadline = time.monotonic() + GRACE_SECONDS

@@ -88,6 +88,11 @@ class Cluster:
     def start(self) -> None:
         """Create and start the cluster and its database; prints the server's log where it does not start."""
         self._run("initdb", "--username", DATABASE, "--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync")
+        self.resume()
+        self._run("createdb", "--host", str(self.folder), "--username", DATABASE, DATABASE)
+
+    def resume(self) -> None:
+        """Start the server of a cluster that was created."""
         options = " ".join(f"-c {name}='{value}'" for name, value in SERVER_OPTIONS.items())
         try:
             self._run(
@@ -96,7 +101,6 @@ class Cluster:
         except subprocess.CalledProcessError:
             print(self._log.read_text() if self._log.exists() else "(no server log)", file=sys.stderr)
             raise
-        self._run("createdb", "--host", str(self.folder), "--username", DATABASE, DATABASE)
 
     def stop(self) -> None:
         """Stop at once, dropping connections; quiet where the server never started."""

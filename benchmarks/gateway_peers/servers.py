@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -21,6 +21,7 @@ from benchmarks.processes import free_port
 
 HERE = Path(__file__).parent
 PEERS = ("fastapi", "mlserver", "mlflow", "bentoml")
+LOG = "said.log"
 _START_SECONDS = 180
 
 
@@ -73,32 +74,37 @@ def running(name: str, artifacts: Artifacts, folder: Path) -> Iterator[Server]:
     binaries = environments.made(HERE / "environments" / f"{name}.txt", cache())
     port = free_port()
     command, variables = _COMMANDS[name](binaries, artifacts, folder, port)
-    with process(command, folder=folder, variables=variables) as pid:
-        server = Server(pid, port, _WAYS[name](artifacts.columns))
-        wait_for_answers(server, [0.0] * len(artifacts.columns))
+    with process(command, folder=folder, variables=variables) as started:
+        server = Server(started.pid, port, _WAYS[name](artifacts.columns))
+        wait_for_answers(server, [0.0] * len(artifacts.columns), started, folder)
         yield server
 
 
 @contextmanager
-def process(command: Sequence[str], *, folder: Path, variables: Mapping[str, str]) -> Iterator[int]:
-    """A process group of its own; what it says goes to ``said.log`` in its folder."""
-    with (folder / "said.log").open("wb") as said:
+def process(command: Sequence[str], *, folder: Path, variables: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process group of its own; what it says goes to ``LOG`` in its folder."""
+    with (folder / LOG).open("wb") as said:
         running = subprocess.Popen(
             command, cwd=folder, env=dict(variables), stdout=said, stderr=said, start_new_session=True
         )
         try:
-            yield running.pid
+            yield running
         finally:
-            os.killpg(running.pid, signal.SIGTERM)
-            try:
-                running.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(running.pid, signal.SIGKILL)
-                running.wait()
+            _end(running)
 
 
-def wait_for_answers(server: Server, row: Sequence[float]) -> None:
-    """Until every way answers. Raises TimeoutError."""
+def _end(running: subprocess.Popen[bytes]) -> None:
+    """End the group: in order, or, after a while, at once."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            running.wait(20)
+            return
+
+
+def wait_for_answers(server: Server, row: Sequence[float], started: subprocess.Popen[bytes], folder: Path) -> None:
+    """Until every way answers. Raises TimeoutError with what the server said last."""
     deadline = time.monotonic() + _START_SECONDS
     for way in server.ways:
         while True:
@@ -106,8 +112,10 @@ def wait_for_answers(server: Server, row: Sequence[float]) -> None:
                 server.score(way, row)
                 break
             except (OSError, ValueError, KeyError) as problem:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{way} does not answer: {problem}") from problem
+                if time.monotonic() > deadline or started.poll() is not None:
+                    raise TimeoutError(
+                        f"{way} does not answer: {problem}\n{(folder / LOG).read_text()[-2000:]}"
+                    ) from problem
                 time.sleep(0.25)
 
 

@@ -245,6 +245,8 @@ class NginxBackend:
         try:
             with opener.open(f"http://{reached}:{port}{STATUS_PATH}", timeout=1.0) as answer:
                 status = json.load(answer)
+            if status["endpoint"] != told.endpoint:
+                return None
             return Observed(Split.from_dict(status["split"]), int(status["fence"]), bool(status["aborted"]))
         except (OSError, ValueError, KeyError, TypeError):  # not there, or somebody else's answer
             return None

@@ -103,7 +103,7 @@ def configuration(told: Told) -> str:
 
 def head(told: Told) -> str:
     """What changes with each fence: the comment that says what this is, and the answer of the status address."""
-    status = {"fence": told.fence, "aborted": told.aborted, "split": told.split.as_dict()}
+    status = {"endpoint": told.endpoint, "fence": told.fence, "aborted": told.aborted, "split": told.split.as_dict()}
     return (
         "# Written by Gatehouse for one endpoint and overwritten with each step of a rollout: change nothing here.\n"
         f"{MARK}{_json(told.facts())}\n"

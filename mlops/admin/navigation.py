@@ -46,6 +46,8 @@ GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("Endpoints", "rollout_endpoint", "output"),
         ("Business metrics", "rollout_businessmetric", "payments"),
         ("Product decisions", "rollout_decision", "how_to_vote"),
+        ("Fallbacks", "rollout_fallback", "health_and_safety"),
+        ("Freezes", "rollout_freezewindow", "ac_unit"),
     ],
     "Monitoring": [
         ("Rethinks", "monitoring_rethink", "psychology"),

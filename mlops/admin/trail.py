@@ -38,7 +38,7 @@ class NounFilter(admin.SimpleListFilter):
     title, parameter_name = "what", "noun"
     NOUNS = (
         "alias", "business_metric", "data_source", "dataset", "decay", "drift", "endpoint", "entity", "evidence",
-        "feature_view_version", "gate_run", "incident", "job", "model_version", "monitor", "policy",
+        "fallback", "feature_view_version", "gate_run", "incident", "job", "model_version", "monitor", "policy",
         "registered_model", "rethink", "retraining", "rollout", "token", "training_pipeline", "training_run", "user",
     )  # fmt: skip
 

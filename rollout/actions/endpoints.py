@@ -39,11 +39,13 @@ def create_endpoint(
     """Open a decision point for a model. Its champion serves there at once; without one, the first promoted version.
 
     ``plan`` overrides single values of the tier's plan (``rollout.plan``); ``durable`` and ``traffic`` are explained at
-    the model. Raises InvalidInput naming the field.
+    the model (who splits the traffic is the platform group's to say). Raises InvalidInput naming the field.
     """
     require(actor, registered_model, Duty.PRODUCT)
     check_plan(registered_model, plan or {})
-    check_traffic(traffic or {})
+    if traffic:
+        require(actor, registered_model, Duty.PLATFORM)
+        check_traffic(traffic, endpoint=name)
     if outcome_window <= timedelta(0):
         raise InvalidInput({"outcome_window": "must be longer than nothing: how late can an outcome arrive?"})
     with transaction.atomic():

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from audit.errors import Conflict, InvalidInput
 from audit.models import Event
 from audit.trail import Actor, record
-from engines.traffic.document import read_document
+from engines.traffic.document import NginxTraffic, read_document
 from registry.duties import require
 from registry.models import Duty
 from rollout.actions.persons import said
@@ -22,13 +22,21 @@ from rollout.models import ACTIVE, Endpoint, TrafficPlan
 ADRIFT, RESTORED = "endpoint.traffic_adrift", "endpoint.traffic_restored"
 
 
-def check_traffic(document: Mapping[str, Any]) -> None:
-    """Raises InvalidInput naming what is wrong in an endpoint's traffic document."""
+def check_traffic(document: Mapping[str, Any], *, endpoint: str) -> None:
+    """Raises InvalidInput naming what is wrong in the traffic document of the endpoint with this name.
+
+    Of two that listen on one port, nginx would send one's requests to the other's versions.
+    """
     try:
-        read_document(document)
+        read = read_document(document)
     except ValidationError as problem:
         texts = [f"{'.'.join(map(str, each['loc'])) or 'document'}: {each['msg']}" for each in problem.errors()]
         raise InvalidInput({"traffic": texts}) from problem
+    if isinstance(read, NginxTraffic):
+        port = read.listen.rpartition(":")[2]
+        others = Endpoint.objects.exclude(name=endpoint).filter(traffic__listen__endswith=f":{port}")
+        if other := others.first():
+            raise InvalidInput({"traffic": f"listen: nginx takes the requests of {other} on port {port} already."})
 
 
 def set_traffic(endpoint: Endpoint, *, traffic: Mapping[str, Any], reason: str, actor: Actor, now: datetime) -> None:
@@ -38,7 +46,7 @@ def set_traffic(endpoint: Endpoint, *, traffic: Mapping[str, Any], reason: str, 
     """
     require(actor, endpoint.registered_model, Duty.PLATFORM)
     said(reason, field="reason")
-    check_traffic(traffic)
+    check_traffic(traffic, endpoint=endpoint.name)
     with transaction.atomic():
         locked = lock_endpoint(endpoint)
         active = locked.rollouts.filter(state__in=ACTIVE).first()

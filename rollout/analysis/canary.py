@@ -118,7 +118,7 @@ class CanaryState:
         plan = self.plan
         harm_from, tolerated = plan.harm_from_error_ratio, plan.tolerated_error_ratio
         return error_rate(
-            self._errors.measure(tolerated_ratio=tolerated, harm_from=harm_from, alpha=plan.alpha.errors),
+            self._errors.evidence(harm_from=harm_from, tolerated_ratio=tolerated),
             candidate=(self._failed[1], self._rows[1]),
             champion=(self._failed[0], self._rows[0]),
             harm_from=harm_from,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +43,9 @@ class CanaryRows:
 
     def __getitem__(self, where: slice) -> CanaryRows:
         """The rows from a place to another."""
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        return CanaryRows(**{name: None if column is None else column[where] for name, column in columns.items()})
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        part: dict[str, Any] = {name: None if column is None else column[where] for name, column in columns.items()}
+        return CanaryRows(**part)
 
 
 @dataclass(frozen=True)

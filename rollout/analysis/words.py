@@ -14,7 +14,7 @@ import numpy as np
 
 from rollout.analysis.rows import BoolArray, BusinessValues, FloatArray
 from rollout.judge import ERROR, FAILED, INCONCLUSIVE, PASSED, Measured, verdict_of
-from stats.sequential import MeanDifference, RateRatio, bernoulli_below, rate_ratio
+from stats.sequential import MeanDifference, bernoulli_below, rate_ratio
 from stats.sequential.running import Distributions
 
 BILLION = 1e9
@@ -39,7 +39,7 @@ def errors(
     )
     count = int(by_candidate.sum())
     return error_rate(
-        ratio,
+        (ratio.harm, ratio.no_harm),
         candidate=(count, candidate_rows),
         champion=(len(by_candidate) - count, champion_rows),
         harm_from=harm_from,
@@ -50,7 +50,7 @@ def errors(
 
 
 def error_rate(
-    ratio: RateRatio,
+    evidence: tuple[float, float],
     *,
     candidate: tuple[int, int],
     champion: tuple[int, int],
@@ -59,15 +59,19 @@ def error_rate(
     tolerated_rate: float,
     alpha: float,
 ) -> Measured:
-    """Errors among rows, by candidate and champion. Harm: more than ``harm_from`` times as often as the champion, while
-    not proven to be rarer than ``tolerated_rate``. Excluded: that it is both ``tolerated_ratio`` times as often and not
-    rarer than that."""
+    """Errors among rows, by candidate and champion; ``evidence``: for more than ``harm_from`` times the champion's, and
+    for fewer than ``tolerated_ratio`` times.
+
+    Harm: the former, while they are not proven to be rarer than ``tolerated_rate``. Excluded: that they are both
+    ``tolerated_ratio`` times as many and not rarer than that.
+    """
     needed = needed_for(alpha)
     count, rows = candidate
     rare = bernoulli_below(count, rows, tolerated_rate)
     # Under "too often, relatively and absolutely" both are e-values, and so is their mean.
-    no_harm = float(np.logaddexp(ratio.no_harm, rare) - math.log(2))
-    harm = ratio.harm if rare < needed else min(ratio.harm, 0.0)
+    more, fewer = evidence
+    no_harm = float(np.logaddexp(fewer, rare) - math.log(2))
+    harm = more if rare < needed else min(more, 0.0)
     verdict = verdict_of(harm >= needed, no_harm >= needed)
     most = f"{times_as_many(tolerated_ratio)} and above {tolerated_rate:.1%}"
     return Measured(
@@ -169,7 +173,9 @@ def loss(found: MeanDifference, tolerated: float, *, alpha: float, harm_from: fl
     return Measured(
         metric="loss",
         verdict=verdict,
-        message=f"Squared error on {found.n_canary:,} known outcomes: {difference(found)} against the champion; {said}.",
+        message=(
+            f"Squared error on {found.n_canary:,} known outcomes: {difference(found)} against the champion; {said}."
+        ),
         value=found.estimate,
         low=found.low,
         high=found.high,
@@ -215,9 +221,7 @@ def predictions(
     )
 
 
-def distribution(
-    found: Distributions, *, harm_from: float, tolerated: float, alpha: float, guards: bool
-) -> Measured:
+def distribution(found: Distributions, *, harm_from: float, tolerated: float, alpha: float, guards: bool) -> Measured:
     """Whether the scores are distributed as the champion's. Harm: that they are not is proven, and the two lie
     ``harm_from`` apart or more; a smaller difference never rolls back, however certain. Excluded: ``tolerated``."""
     needed, apart = needed_for(alpha), found.distance.value
@@ -228,13 +232,17 @@ def distribution(
     if apart is None:
         seen = "nothing to compare yet"
     else:
-        seen = f"{apart:.3f} apart on {found.n:,} entities of the candidate, at most {number(found.distance.high, '.3f')}"
+        seen = (
+            f"{apart:.3f} apart on {found.n:,} entities of the candidate, at most {number(found.distance.high, '.3f')}"
+        )
     if verdict == FAILED:
         said = f"that they differ is proven ({by_chance(differ)}), and from {harm_from:g} on it is too much"
     elif verdict == PASSED:
         said = f"{tolerated:g} apart or more is excluded"
     elif differ >= needed:
-        said = f"that they differ is proven, but less than {harm_from:g} never rolls back; {tolerated:g} is not excluded yet"
+        said = (
+            f"that they differ is proven, but less than {harm_from:g} never rolls back; {tolerated:g} is not excluded"
+        )
     else:
         said = f"that they differ is not proven, {tolerated:g} apart or more not excluded yet"
     return Measured(
@@ -254,9 +262,7 @@ def distribution(
     )
 
 
-def split(
-    evidence: float, *, counts: tuple[int, int, float], candidate_rows: int, alpha: float
-) -> Measured:
+def split(evidence: float, *, counts: tuple[int, int, float], candidate_rows: int, alpha: float) -> Measured:
     """Whether the candidate gets the share it was given; if not, nothing that was measured can be trusted. ``counts``:
     entities of the candidate, of both, and how many it should have."""
     needed = needed_for(alpha)

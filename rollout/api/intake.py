@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
 from rest_framework import exceptions, parsers, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,7 +16,7 @@ from audit.errors import InvalidInput
 from audit.rest import TooLarge, refuse_larger
 from rollout import intake, intake_bodies
 from rollout.api.traffic import EndpointView
-from rollout.intake_bodies import LINES, MOST_BYTES, PARQUET
+from rollout.intake_bodies import LINES, MOST_BYTES, PARQUET, Kind
 from rollout.models import Endpoint
 
 # ---------------------------------------------------------------------- what is answered
@@ -61,7 +62,22 @@ class ParquetBytes(_Bytes):
 
 
 _ENDPOINT = OpenApiParameter("endpoint", OpenApiTypes.STR, required=True, description="Whose rows these are.")
-_BODY = {LINES: OpenApiTypes.BINARY, PARQUET: OpenApiTypes.BINARY}
+_FIELDS: Mapping[Kind, type[serializers.Field[Any, Any, Any, Any]]] = {
+    Kind.TEXT: serializers.CharField,
+    Kind.NUMBER: serializers.FloatField,
+    Kind.WHOLE: serializers.IntegerField,
+    Kind.TIME: serializers.DateTimeField,
+}
+
+
+def _body(name: str, kinds: Mapping[str, Kind], needed: Collection[str]) -> dict[str, Any]:
+    """The body for the API's schema: JSON lines as the list of their objects."""
+    fields = {each: _FIELDS[kind](required=each in needed) for each, kind in kinds.items()}
+    return {LINES: inline_serializer(name, fields, many=True), PARQUET: OpenApiTypes.BINARY}
+
+
+_PREDICTIONS = _body("PredictionLine", intake.PREDICTION_FIELDS, ("request_id", "at"))
+_OUTCOMES = _body("OutcomeLine", intake.OUTCOME_FIELDS, ())
 
 
 class IntakeView(EndpointView):
@@ -97,7 +113,7 @@ class PredictionsIntake(IntakeView):
     """What was predicted elsewhere."""
 
     @extend_schema(
-        operation_id="predictions_push", parameters=[_ENDPOINT], request=_BODY, responses={200: PredictionsKept}
+        operation_id="predictions_push", parameters=[_ENDPOINT], request=_PREDICTIONS, responses={200: PredictionsKept}
     )
     def post(self, request: Request) -> Response:
         """Log predictions that were served elsewhere (docs/api.md has the fields). Sent twice, they count once; an id
@@ -114,7 +130,7 @@ class OutcomesIntake(IntakeView):
     """What really happened."""
 
     @extend_schema(
-        operation_id="outcomes_push", parameters=[_ENDPOINT], request=_BODY, responses={200: OutcomesLearned}
+        operation_id="outcomes_push", parameters=[_ENDPOINT], request=_OUTCOMES, responses={200: OutcomesLearned}
     )
     def post(self, request: Request) -> Response:
         """Keep labels and values of business metrics, by request or entity (docs/api.md has the fields). They arrive

@@ -61,5 +61,4 @@ class Breaker:
 
     def as_dict(self) -> dict[str, Any]:
         """For the heartbeat."""
-        told = {"open": self.is_open, "failures": self.failures, "problem": self.problem}
-        return {**told, "rollout": self.rollout}
+        return {"failures": self.failures, "problem": self.problem, "rollout": self.rollout}

@@ -332,17 +332,7 @@ class Gateway:
     def _logged(self, line: TableLine, rows: Rows, columns: dict[str, list[Any]], features: dict[str, Any]) -> Answered:
         """Append the rows to the spool, then give the answers."""
         columns.update(features)
-        record = orjson.dumps(
-            {"endpoint": line.endpoint, "columns": columns}, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY
-        )
-        try:
-            self._spool.append(record, durable=line.durable, rows=len(rows))
-        except NotDurable as problem:
-            log.error("%d rows of %s are not on the disk: %s", len(rows), line.endpoint, problem)
-            self.unconfirmed += len(rows)
-        except SpoolFull as problem:
-            log.error("%d rows of %s are not logged: %s", len(rows), line.endpoint, problem)
-            self.dropped += len(rows)
+        self.write(line, columns, len(rows))
         arms: list[str] = columns["arm"]
         statuses: list[str] = columns["status"]
         answered_by: list[str] = columns["answered_by"]
@@ -363,6 +353,20 @@ class Gateway:
             statuses=statuses,
             request_ids=rows.ids,
         )
+
+    def write(self, line: TableLine, columns: dict[str, Any], rows: int) -> None:
+        """Append a request's rows to the spool; what the log can not take is counted and answered all the same."""
+        record = orjson.dumps(
+            {"endpoint": line.endpoint, "columns": columns}, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY
+        )
+        try:
+            self._spool.append(record, durable=line.durable, rows=rows)
+        except NotDurable as problem:
+            log.error("%d rows of %s are not on the disk: %s", rows, line.endpoint, problem)
+            self.unconfirmed += rows
+        except SpoolFull as problem:
+            log.error("%d rows of %s are not logged: %s", rows, line.endpoint, problem)
+            self.dropped += rows
 
     def close(self) -> None:
         """Give up the threads of limited work."""

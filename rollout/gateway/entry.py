@@ -26,7 +26,7 @@ class Application:
     """A WSGI application on a gateway process."""
 
     def __init__(self, process: Process) -> None:
-        self._process = process
+        self.process = process
 
     def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
         try:
@@ -42,11 +42,11 @@ class Application:
     def _reply(self, environ: Environ) -> Reply:
         path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
         if path == "/metrics":
-            return Reply(200, exposition(self._process).encode(), CONTENT_TYPE)
+            return Reply(200, exposition(self.process).encode(), CONTENT_TYPE)
         body = _body(environ)
         if body is None:
             return _TOO_LARGE
-        house = self._process.house(environ.get("HTTP_AUTHORIZATION", ""))
+        house = self.process.house(environ.get("HTTP_AUTHORIZATION", ""))
         call = Call(environ["REQUEST_METHOD"], path, environ.get("QUERY_STRING", ""), _headers(environ), body)
         return protocols.reply(call, house)
 
@@ -57,7 +57,7 @@ def _body(environ: Environ) -> bytes | None:
     if length:
         wanted = int(length) if length.isdigit() else 0
         return None if wanted > MAX_BYTES else bytes(environ["wsgi.input"].read(wanted))
-    if environ.get("HTTP_TRANSFER_ENCODING") or environ.get("wsgi.input_terminated"):
+    if environ["REQUEST_METHOD"] == "POST":  # of unknown length: sent in chunks
         body = bytes(environ["wsgi.input"].read(MAX_BYTES + 1))
         return None if len(body) > MAX_BYTES else body
     return b""

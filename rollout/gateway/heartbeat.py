@@ -7,15 +7,17 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connection
 
+from rollout.gateway.breaker import Breaker
 from rollout.gateway.core import Gateway
 from rollout.gateway.poller import Poller, Routes
+from rollout.gateway.table import TableVersion
 from rollout.models import GatewayProcess
 from rollout.spool import Spool
 
@@ -100,22 +102,31 @@ class Heartbeat:
         return found + self._open_breakers()
 
     def _open_breakers(self) -> list[dict[str, Any]]:
-        """Of versions that are still on their route."""
         found = []
-        for (endpoint, pk), breaker in list(self.gateway.breakers.items()):
-            line = self.routes.line(endpoint)
-            version = next((each for each in line.versions if each.pk == pk), None) if line else None
-            if breaker.is_open and version is not None:
+        for endpoint, version, breaker in self._breakers():
+            if breaker.is_open:
                 said = f"It failed {breaker.failures} requests in a row. {breaker.problem}"
                 told = {"kind": "breaker_open", "endpoint": endpoint, "version": str(version)}
                 found.append({**told, "message": said})
         return found
 
+    def _breakers(self) -> Iterator[tuple[str, TableVersion, Breaker]]:
+        """By endpoint and version, of versions that are still on their route."""
+        for (endpoint, pk), breaker in list(self.gateway.breakers.items()):
+            line = self.routes.line(endpoint)
+            for version in line.versions if line else ():
+                if version.pk == pk:
+                    yield endpoint, version, breaker
+                    break
+
     def _routes_told(self) -> dict[str, Any]:
         told = self.routes.told()
-        for (endpoint, pk), breaker in list(self.gateway.breakers.items()):
-            if endpoint in told:
-                told[endpoint].setdefault("breakers", {})[str(pk)] = breaker.as_dict()
+        for endpoint, version, breaker in self._breakers():
+            mine = told[endpoint]
+            state = "open" if breaker.is_open else "closed"
+            mine.setdefault("breakers", {})[str(version)] = f"{state}, {breaker.failures} failures in a row"
+            if breaker.is_open:
+                mine.setdefault("broken", []).append({"version_id": version.pk, **breaker.as_dict()})
         return told
 
     def _keep_telling(self) -> None:

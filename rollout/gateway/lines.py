@@ -12,11 +12,12 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import Q
 
 from audit import clock, scopes
-from audit.errors import Unavailable
+from audit.errors import GatehouseError, Unavailable
 from audit.models import ApiToken
 from features import online
 from registry.conversion import served_form
@@ -45,6 +46,10 @@ class TableAway(Exception):
     """The database did not answer."""
 
 
+class LineUnreadable(Exception):
+    """One endpoint's route is not what it should be; the others are not to suffer."""
+
+
 class Lines:
     """The route table in the database. Every method raises TableAway when it does not answer."""
 
@@ -55,9 +60,12 @@ class Lines:
         return {name: mark for name, *mark in rows for mark in [tuple(mark)]}
 
     def line(self, endpoint: str) -> TableLine:
-        """The whole line, without tokens."""
+        """The whole line, without tokens. Raises LineUnreadable."""
         with _answering():
-            return read_line(endpoint)
+            try:
+                return read_line(endpoint)
+            except (GatehouseError, ObjectDoesNotExist, ValueError, KeyError) as problem:
+                raise LineUnreadable(str(problem)) from problem
 
     def tokens(self) -> Mapping[str, Mapping[str, float | None]]:
         """By endpoint: digest of each token that may ask there, and when it expires (seconds since 1970)."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rollout.gateway import table
-from rollout.gateway.lines import Mark, TableAway
+from rollout.gateway.lines import LineUnreadable, Mark, TableAway
 from rollout.gateway.models import Models
 from rollout.gateway.settling import settled
 from rollout.gateway.table import RouteTable, TableLine
@@ -38,14 +38,19 @@ class Reading(Protocol):
 
 
 class Routes:
-    """The lines of one process: wanted, and in effect. Read on every request, without a lock."""
+    """The lines of one process: wanted, and in effect. Read on every request, without a lock.
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    ``changed`` is called when a line has taken effect.
+    """
+
+    def __init__(self, models: Models, *, changed: Callable[[], None] = lambda: None) -> None:
+        self._models, self._changed = models, changed
         self._wanted: dict[str, TableLine] = {}
         self._now: dict[str, TableLine] = {}
         self._lock = threading.Lock()
         self.tokens: Mapping[str, Mapping[str, float | None]] = {}
+        self.is_informed = False
+        """Whether a table was ever read, from the database or from the disk."""
 
     def line(self, endpoint: str) -> TableLine | None:
         """See ``core.Tables``."""
@@ -62,7 +67,7 @@ class Routes:
 
     def is_ready(self) -> bool:
         """Whether every endpoint can answer as its route says, or as it did before."""
-        return all(name in self._now for name in list(self._wanted))
+        return self.is_informed and all(name in self._now for name in list(self._wanted))
 
     def want(self, lines: Mapping[str, TableLine]) -> None:
         """Have these lines take effect as their models are ready."""
@@ -75,11 +80,15 @@ class Routes:
 
     def settle(self) -> None:
         """Let take effect what is ready; called after each change of lines or models."""
+        changed = False
         with self._lock:
             for name, wanted in self._wanted.items():
                 line = settled(wanted, self._now.get(name), self._models)
                 if line is not None and line != self._now.get(name):
                     self._now[name] = line
+                    changed = True
+        if changed:
+            self._changed()
 
     def told(self) -> dict[str, Any]:
         """For the heartbeat: per endpoint the revision wanted and in effect, and the versions that serve."""
@@ -93,6 +102,7 @@ class Routes:
                 "candidate": str(line.candidate) if line and line.candidate else None,
                 "share": line.share if line else 0.0,
                 "enabled": line.enabled if line else wanted.enabled,
+                "ready": [str(version) for version in wanted.versions if self._models.is_loaded(version)],
             }
         return found
 
@@ -122,6 +132,7 @@ class Poller:
     ) -> None:
         self._reading, self._routes, self._folder, self._clock, self._seconds = reading, routes, folder, clock, seconds
         self._marks: dict[str, Mark] = {}
+        self._unreadable: dict[str, Mark] = {}
         self._tokens_at = -TOKENS_EVERY
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -133,6 +144,7 @@ class Poller:
         if self.away_since is not None and not self._routes.names():
             kept: RouteTable = table.kept(self._folder)
             log.warning("The database is away: %d routes from the last good copy serve.", len(kept.lines))
+            self._routes.is_informed = bool(kept.lines)
             self._routes.tokens = {name: line.tokens for name, line in kept.lines.items()}
             self._routes.want(kept.lines)
 
@@ -158,6 +170,7 @@ class Poller:
         if self.away_since is not None:
             log.warning("The database is back.")
             self.away_since = None
+        self._routes.is_informed = True
         if tokens is not None:
             self._routes.tokens = tokens
         if changed:
@@ -166,9 +179,17 @@ class Poller:
         return True
 
     def _changed(self) -> dict[str, TableLine]:
-        marks = self._reading.marks()
-        changed = {name: self._reading.line(name) for name, mark in marks.items() if self._marks.get(name) != mark}
-        self._marks.update(marks)
+        changed: dict[str, TableLine] = {}
+        for name, mark in self._reading.marks().items():
+            if self._marks.get(name) == mark or self._unreadable.get(name) == mark:
+                continue
+            try:
+                changed[name] = self._reading.line(name)
+            except LineUnreadable as problem:
+                log.error("The route of %s can not be read, what served goes on: %s", name, problem)
+                self._unreadable[name] = mark
+                continue
+            self._marks[name] = mark
         return changed
 
     def _new_tokens(self) -> Mapping[str, Mapping[str, float | None]] | None:

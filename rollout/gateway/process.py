@@ -42,7 +42,7 @@ class Process:
         self.models = Models(
             root / "kits", hosts=settings.GATEHOUSE_EXTERNAL_HOSTS, changed=lambda: self.routes.settle()
         )
-        self.routes = Routes(self.models)
+        self.routes = Routes(self.models, changed=lambda: self.heartbeat.ring())
         self.gateway = Gateway(
             self.routes, self.models, self.spool, now, features=OnlineFeatures(), opened=lambda: self.heartbeat.ring()
         )

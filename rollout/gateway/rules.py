@@ -117,7 +117,7 @@ def inputs_of(
 ) -> dict[str, Any]:
     """A version's input columns in order. By value where the request brings them all; else what the online store has
     (``read``), and the rest from the request. Raises MissingInputs."""
-    if all(name in given for name in names):
+    if given.keys() >= set(names):
         return {name: given[name] for name in names}
     features = read() if read is not None else {}
     lacking = [name for name in names if name not in features and name not in given]

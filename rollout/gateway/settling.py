@@ -29,18 +29,23 @@ def settled(wanted: TableLine, current: TableLine | None, models: Readiness) -> 
     """The line that serves from now on; None while nothing can answer yet."""
     champion = wanted.champion
     if champion is None or not wanted.enabled or models.is_loaded(champion):
-        return _with_candidate(wanted, models)
+        return _with_candidate(wanted, current, models)
     if current is not None and current.champion is not None and models.is_loaded(current.champion):
         return _old_champion(wanted, current)
     # Nobody else to serve meanwhile: of one that can not be loaded every row is an error, and the fallback answers.
     return wanted.without_candidate() if models.is_refused(champion) else None
 
 
-def _with_candidate(wanted: TableLine, models: Readiness) -> TableLine:
-    """The wanted line; a canary that is not ready gets no traffic. A shadow is scored from the log and need not be."""
+def _with_candidate(wanted: TableLine, current: TableLine | None, models: Readiness) -> TableLine | None:
+    """The wanted line; a canary that is not ready gets no traffic. A shadow is scored from the log and need not be.
+
+    A process that has only just started waits for the candidate, too: its entities would meet the champion meanwhile.
+    """
     candidate = wanted.candidate
     if candidate is None or wanted.stage != CANARY or models.is_reproduced(candidate):
         return wanted
+    if current is None and wanted.enabled and not (models.is_loaded(candidate) or models.is_refused(candidate)):
+        return None
     return wanted.without_candidate()
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,7 +32,7 @@ class Column:
     kind: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TableVersion:
     """A version on a route: which bytes are loaded, what it takes, and under which name each input is logged.
 
@@ -55,12 +56,12 @@ class TableVersion:
     stored: tuple[str, ...] = ()
     tolerance: float = 1e-5
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The input columns in the model's order."""
         return tuple(each.name for each in self.inputs)
 
-    @property
+    @cached_property
     def form(self) -> tuple[str, tuple[Column, ...]]:
         """What a warm model is kept under: versions that share bytes and inputs share it."""
         return self.digest, self.inputs

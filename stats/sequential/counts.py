@@ -15,7 +15,7 @@ from stats.sequential.rows import arms, first_of_each, shares, undecided
 
 HIGHER = np.array([1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0])
 """Alternatives to a tolerated rate ratio, as its multiples, when harm is to be shown."""
-WEIGHTS = np.array([0.02, 0.05, 0.13, 0.2, 0.25, 0.17, 0.1, 0.05, 0.03])
+WEIGHTS = np.array([0.01, 0.03, 0.12, 0.25, 0.3, 0.16, 0.07, 0.04, 0.02])
 """How much of the capital is bet on each of them: most on a doubling. Small ratios need many events anyway."""
 LOWER = np.array([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
 """The same when it is to be shown that there is none."""
@@ -178,12 +178,12 @@ def sample_ratio(canary: ArrayLike, share: ArrayLike, *, entity: ArrayLike | Seq
     kept = first_of_each(entity, len(arm))
     kept = kept[undecided(share_then[kept])]
     distinct, step = np.unique(share_then[kept], return_inverse=True)
-    served = np.bincount(step, weights=arm[kept], minlength=len(distinct))
+    served = np.bincount(step, weights=arm[kept], minlength=len(distinct)).astype(np.float64)
     return split_evidence(distinct, served, np.bincount(step, minlength=len(distinct)) - served)
 
 
 def split_evidence(share: FloatArray, served: FloatArray, others: FloatArray) -> float:
-    """``sample_ratio`` from counts: at ``share[k]`` the canary got ``served[k]`` rows and the incumbent ``others[k]``."""
+    """``sample_ratio`` from counts: at ``share[k]`` the canary got ``served[k]`` rows, the incumbent ``others[k]``."""
     from scipy.special import betaln
 
     weight = PSEUDO_ROWS / np.minimum(share, 1 - share)

@@ -34,9 +34,9 @@ class MeanDifference:
     """Canary minus incumbent, in the units of the values; larger is worse.
 
     ``low`` and ``high``: two-sided interval that holds at all looks together with probability 1 - alpha. ``harm``:
-    evidence that the difference exceeds what harm begins at; ``no_harm``: that it is below the tolerance. All None while there are too few
-    entities in an arm or no spread; ``estimate`` is None when no ramp step has rows of both arms. ``n_canary`` and
-    ``n_incumbent`` count the rows given.
+    evidence that the difference exceeds what harm begins at; ``no_harm``: that it is below the tolerance. All None
+    while there are too few entities in an arm or no spread; ``estimate`` is None when no ramp step has rows of both
+    arms. ``n_canary`` and ``n_incumbent`` count the rows given.
     """
 
     estimate: float | None
@@ -104,9 +104,9 @@ def mean_difference(
     n1 n0 / (n1 + n0), as least squares with a constant per step does; steps without two entities in each arm do not
     count. ``entity`` ids make the standard error robust to correlated rows of the same entity (one residual sum per
     entity; Liang and Zeger 1986); without them rows are taken as independent (44 % false alarms with sticky users).
-    ``in_both_arms``: the labels are such that each has rows of both arms (days): what such a label does to both cancels.
+    ``in_both_arms``: each label has rows of both arms, as days have; what it does to both cancels.
 
-    Two sizes: harm is a difference above ``harm_from`` (None: above the tolerance), and none is one below ``tolerance``.
+    Two sizes: harm is a difference above ``harm_from`` (None: above the tolerance), none is one below ``tolerance``.
 
     Boundary: normal mixture in effective rows (information times row variance; n1 n0 / (n1 + n0) when rows are
     independent, so nearly the canary rows while its share is small), tuned at ``tightest_at``, after the t score with
@@ -245,8 +245,8 @@ def _entity_error(
     widened = np.bincount(pair_of, weights=pull) * np.sqrt(entities / np.maximum(entities - 1, 1))[pair_cell]
 
     variance = float(np.square(np.bincount(pair_entity, weights=widened)).sum())
-    by_cell = np.bincount(pair_cell, weights=np.square(widened))
-    in_cell = np.bincount(pair_cell, weights=rows)
+    by_cell = np.bincount(pair_cell, weights=np.square(widened)).astype(np.float64)
+    in_cell = np.bincount(pair_cell, weights=rows).astype(np.float64)
     own_degrees = np.maximum(in_cell**2 / np.maximum(np.bincount(pair_cell, weights=rows**2), 1) - 1, 1)
     return standard_error(variance, by_cell, in_cell, own_degrees, smaller_arm)
 
@@ -258,7 +258,7 @@ def standard_error(
     own_degrees: FloatArray,
     smaller_arm: IntArray | None,
 ) -> tuple[float, float]:
-    """Error and degrees of freedom from the variance that each cell adds (``by_cell``), its rows and its own degrees."""
+    """Error and degrees of freedom from the variance each cell adds (``by_cell``), its rows and its own degrees."""
     if smaller_arm is not None:
         larger_arm = smaller_arm ^ 1
         at_least = by_cell[larger_arm] * in_cell[larger_arm] / in_cell[smaller_arm]

@@ -14,7 +14,6 @@ them together (to rounding). Strata and entities are numbers 0, 1, … here; ``N
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -251,9 +250,16 @@ class RunningRates:
             harm_from=tolerated_ratio if harm_from is None else harm_from, tolerated=tolerated_ratio, alpha=alpha
         )
 
+    def evidence(self, *, harm_from: float, tolerated_ratio: float) -> tuple[float, float]:
+        """``harm`` and ``no_harm`` of ``measure``, which seeks an interval too."""
+        tally = self.tally()
+        return float(tally.harm(np.array([harm_from]))[0]), float(tally.no_harm(np.array([tolerated_ratio]))[0])
+
     def tally(self) -> Tally:
         return Tally(
-            np.array(list(self._at), dtype=np.float64), np.array(list(self._at.values()), dtype=np.float64), self._canary
+            np.array(list(self._at), dtype=np.float64),
+            np.array(list(self._at.values()), dtype=np.float64),
+            self._canary,
         )
 
 

@@ -24,12 +24,16 @@ _COLUMNS = {
     "gates_policydecision": ("policy_id", "outcome", "duty", "decided_by_id"),
     "gates_gaterun": ("registered_model_id", "version_id", "policy_id", "state"),
     "gates_checkresult": ("gate_run_id", "check_id", "kind", "blocking", "verdict"),
-    "rollout_endpoint": ("registered_model_id",),
+    "rollout_endpoint": ("registered_model_id", "enabled", "rollouts_paused"),
+    "rollout_fallback": ("endpoint_id", "version_id", "retired_at"),
+    "rollout_decision": ("endpoint_id", "registered_model_id", "decided_by_id", "kind", "fallback_id"),
     "rollout_rollout": ("endpoint_id", "registered_model_id", "version_id", "gate_run_id", "state"),
-    "rollout_route": ("endpoint_id", "champion_id", "candidate_id", "rollout_id"),
+    "rollout_route": ("endpoint_id", "champion_id", "candidate_id", "rollout_id", "fallback_id"),
     "registry_alias": ("registered_model_id", "name", "version_id"),
 }
-WRITTEN_ONCE = ("registry_modelversion", "gates_policy", "gates_policydecision", "gates_checkresult")
+WRITTEN_ONCE = (
+    "registry_modelversion", "gates_policy", "gates_policydecision", "gates_checkresult", "rollout_decision",
+)  # fmt: skip
 
 
 def read_tables() -> dict[str, Table]:
@@ -60,6 +64,7 @@ class Oracle:
         """What is there that must not be; the state is remembered for the next look."""
         now = read_tables()
         found = [*self._rewritten(now), *self._confirmed(now), *_unproven(now), *self._entered(now), *_served(now)]
+        found += [*self._fell_back(now), *self._decided(now)]
         self.before = now
         return found
 
@@ -118,9 +123,62 @@ class Oracle:
             in_force = self._in_force(now, model)
             if entered and now["rollout_endpoint"][rollout["endpoint_id"]]["registered_model_id"] != model:
                 found.append(f"rollout {key} of model {model} entered the endpoint of another")
+            step_up = earlier is not None and rollout["state"] == "promoted" != earlier["state"]
+            if (
+                (entered or step_up)
+                and rollout["state"] != "paused"
+                and now["rollout_endpoint"][rollout["endpoint_id"]]["rollouts_paused"]
+            ):
+                found.append(f"rollout {key} is {rollout['state']}: it got on though the product owner paused rollouts")
             if entered and run["policy_id"] != in_force:
                 found.append(f"rollout {key} entered under policy {run['policy_id']}; {in_force} is in force")
         return found
+
+    def _fell_back(self, now: dict[str, Table]) -> list[str]:
+        """What a kill switch was pulled to is of its endpoint, and a version of its model that was promoted. It may go
+        on answering whatever becomes of the endpoint since."""
+        rollouts, before = now["rollout_rollout"], self.before.get("rollout_route", {})
+        found = []
+        for key, route in now["rollout_route"].items():
+            earlier = before.get(key)
+            if route["fallback_id"] is None or (earlier and earlier["fallback_id"] == route["fallback_id"]):
+                continue
+            fallback = now["rollout_fallback"].get(route["fallback_id"])
+            endpoint = now["rollout_endpoint"][route["endpoint_id"]]
+            if (
+                fallback is None
+                or fallback["endpoint_id"] != route["endpoint_id"]
+                or fallback["retired_at"] is not None
+            ):
+                found.append(f"route {key} falls back to {fallback}")
+            elif fallback["version_id"] is not None and not any(
+                each["version_id"] == fallback["version_id"]
+                and each["state"] == "promoted"
+                and each["registered_model_id"] == endpoint["registered_model_id"]
+                for each in rollouts.values()
+            ):
+                found.append(
+                    f"route {key} falls back to version {fallback['version_id']}, never promoted for its model"
+                )
+            if endpoint["enabled"]:
+                found.append(f"route {key} falls back, and its kill switch is not pulled")
+        for key, row in self.before.get("rollout_fallback", {}).items():
+            after = now["rollout_fallback"].get(key)
+            if after is None or any(row[name] != after[name] for name in ("endpoint_id", "version_id")):
+                found.append(f"fallback {key} was {row}, is {after}")
+        return found
+
+    def _decided(self, now: dict[str, Table]) -> list[str]:
+        """Each decision is by a member of the product group of the model that it names."""
+        return [
+            f"decision {key} is by {decision['decided_by_id']}: {decision}"
+            for key, decision in now["rollout_decision"].items()
+            if (
+                decision["decided_by_id"],
+                now["registry_registeredmodel"][decision["registered_model_id"]]["product_id"],
+            )
+            not in self.members
+        ]
 
     def _in_force(self, now: dict[str, Table], model: int) -> int | None:
         """Of the model's policies that a second person of another duty confirmed, the one with the highest number."""

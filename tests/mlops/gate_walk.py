@@ -28,7 +28,7 @@ from registry.actions import change_model
 from registry.actions import crown as crown_version
 from registry.models import Alias, ModelVersion, RegisteredModel
 from rollout import actions as rollouts
-from rollout.models import Endpoint, Rollout, Route
+from rollout.models import Decision, Endpoint, Fallback, Rollout, Route
 from tests.builders import NOON, ROBOT, alice, charlie, paula, person, pete, policy_in_force, registered_model
 from tests.gates import rows
 from tests.mlops.calls import Caller
@@ -86,6 +86,7 @@ def build(*, online: bool = False) -> World:
     first = rollouts.propose(canary.version, gate_run=canary, actor=ROBOT, reason="World.", now=NOON)[0]
     rollouts.start(first, actor=ROBOT, reason="World.", now=NOON)
     rollouts.propose(waiting.version, gate_run=waiting, actor=ROBOT, reason="World.", now=NOON)
+    _decided(champion.version, cheap.version, paula())
     gates.give_up(_running(strict), actor=ROBOT, reason="World.", now=NOON)
     _running(strict)
     rows.running(rows.version(strict, code_digest="beef" * 16))
@@ -114,6 +115,20 @@ def _endpoint(of: RegisteredModel, name: str) -> Endpoint:
         actor=ROBOT,
         now=NOON,
     )
+
+
+def _decided(champion: ModelVersion, cheap: ModelVersion, owner: User) -> None:
+    """Fallbacks of both sorts, an endpoint that is stopped, one whose rollouts are paused, and a decision to come."""
+    points = {each.name: each for each in Endpoint.objects.select_related("registered_model")}
+    said: dict[str, Any] = {"note": "World.", "actor": owner, "now": NOON}
+    for name, version in (("gate-1", champion), ("gate-2", champion), ("gate-3", champion), ("cheap-1", cheap)):
+        rollouts.add_fallback(points[name], name="before", version=version, **said)
+    retired = rollouts.add_fallback(points["gate-2"], name="old", score=0.5, **said)
+    rollouts.retire_fallback(retired, reason="World.", actor=owner, now=NOON)
+    kinds = {"gate-2": ("stop", None), "gate-3": ("pause", None), "cheap-1": ("stop", NOON + timedelta(hours=1))}
+    for name, (kind, due) in kinds.items():
+        model = points[name].registered_model
+        rollouts.decide(points[name], kind=kind, registered_model=model, takes_effect_at=due, **said)
 
 
 def _running(of: RegisteredModel) -> GateRun:
@@ -222,8 +237,13 @@ def _one(random: Random, kind: type[Any]) -> Any:
     return kind._default_manager.get(pk=_any(random, kind))
 
 
+DELETED: tuple[type[Model], ...] = (
+    Policy, PolicyDecision, GateRun, CheckResult, Rollout, Alias, Evidence, Decision, Fallback,
+)  # fmt: skip
+
+
 def delete_row(world: World, random: Random) -> None:
-    kind: type[Model] = random.choice([Policy, PolicyDecision, GateRun, CheckResult, Rollout, Alias, Evidence])
+    kind: type[Model] = random.choice(DELETED)
     pk = _any(random, kind)
     if random.random() < 0.5:
         kind._default_manager.filter(pk=pk)._raw_delete("default")
@@ -345,7 +365,11 @@ def update_route(world: World, random: Random) -> None:
     rollout = _one(random, Rollout)
     candidate = rollout.version_id if random.random() < 0.7 else _any(random, ModelVersion)
     changed: dict[str, Any] = random.choice(
-        [{"candidate_id": candidate, "rollout_id": rollout.pk}, {"champion_id": _any(random, ModelVersion)}]
+        [
+            {"candidate_id": candidate, "rollout_id": rollout.pk},
+            {"champion_id": _any(random, ModelVersion)},
+            {"fallback_id": _any(random, Fallback)},
+        ]
     )
     if random.random() < 0.7:
         write_over(random, Route, changed)
@@ -356,10 +380,45 @@ def update_route(world: World, random: Random) -> None:
         registered_model=random.choice(world.models),
         entity_column="flight",
         outcome_window=timedelta(hours=1),
+        enabled=random.random() < 0.5,
         created_at=NOON,
     )
     endpoint.save()
     write_new(random, Route(endpoint=endpoint, changed_at=NOON, **changed))
+
+
+def update_endpoint(world: World, random: Random) -> None:
+    """The switches only: which model it is given to no guard watches, and no gate depends on it."""
+    write_over(random, Endpoint, {random.choice(["enabled", "rollouts_paused"]): random.random() < 0.5})
+
+
+def insert_fallback(world: World, random: Random) -> None:
+    version = _one(random, ModelVersion) if random.random() < 0.8 else None
+    row = Fallback(endpoint=_one(random, Endpoint), name=f"forged-{random.getrandbits(40)}", note="Forged.")
+    row.version, row.score, row.created_at = version, None if version else 0.5, NOON
+    write_new(random, row)
+
+
+def update_fallback(world: World, random: Random) -> None:
+    changes: list[dict[str, Any]] = [{"version_id": _any(random, ModelVersion)}, {"retired_at": None}]
+    changes += [{"endpoint_id": _any(random, Endpoint)}, {"retired_at": NOON}]
+    write_over(random, Fallback, random.choice(changes))
+
+
+def insert_product_decision(world: World, random: Random) -> None:
+    endpoint = _one(random, Endpoint)
+    model = endpoint.registered_model if random.random() < 0.7 else random.choice(world.models)
+    row = Decision(endpoint=endpoint, registered_model=model, note="Forged.", decided_at=NOON)
+    row.kind, row.decided_by = random.choice(["serve", "stop", "pause", "continue"]), random.choice(world.people)
+    row.fallback_id = _any(random, Fallback) if random.random() < 0.3 else None
+    row.takes_effect_at = random.choice([None, NOON])
+    write_new(random, row)
+
+
+def update_product_decision(world: World, random: Random) -> None:
+    changes: list[dict[str, Any]] = [{"decided_by_id": random.choice(world.people).pk}, {"kind": "serve"}]
+    changes.append({"registered_model_id": random.choice(world.models).pk})
+    write_over(random, Decision, random.choice(changes))
 
 
 def write_alias(world: World, random: Random) -> None:
@@ -408,6 +467,11 @@ ROWS: dict[str, Action] = {
         insert_rollout,
         update_rollout,
         update_route,
+        update_endpoint,
+        insert_fallback,
+        update_fallback,
+        insert_product_decision,
+        update_product_decision,
         write_alias,
         rename_alias,
         update_version,
@@ -419,6 +483,7 @@ ROWS: dict[str, Action] = {
 def touching(table: str) -> dict[str, Action]:
     """Of ``ROWS`` those that write a table: where one guard is gone they are tried more often."""
     short = {"gates_policydecision": "decision", "gates_gaterun": "run", "gates_checkresult": "result"}
+    short["rollout_decision"] = "product_decision"
     noun = short.get(table, table.rpartition("_")[2].removeprefix("model"))
     return {name: action for name, action in ROWS.items() if name.endswith(f"_{noun}")} or ROWS
 
@@ -488,11 +553,37 @@ def step_rollout(world: World, random: Random) -> None:
 
 
 def serve_model(world: World, random: Random) -> None:
-    kind = random.choice(["serve", "stop", "resume"])
-    endpoint, model = _one(random, Endpoint), random.choice(world.models)
-    rollouts.decide(
-        endpoint, kind=kind, registered_model=model, note="Try.", actor=random.choice(world.people), now=NOON
-    )
+    """At once or later; of a kill switch with any fallback there is, or none."""
+    kind = random.choice(["serve", "stop", "resume", "pause", "continue"])
+    endpoint = _one(random, Endpoint)
+    model = random.choice(world.models) if random.random() < 0.4 else endpoint.registered_model
+    later = random.choice([None, None, NOON + timedelta(hours=1)])
+    fallback = _one(random, Fallback) if kind == "stop" and random.random() < 0.7 else None
+    said: dict[str, Any] = {"note": "Try.", "actor": random.choice(world.people), "now": NOON}
+    rollouts.decide(endpoint, kind=kind, registered_model=model, takes_effect_at=later, fallback=fallback, **said)
+
+
+def carry_out_due(world: World, random: Random) -> None:
+    rollouts.carry_out_due(now=NOON + timedelta(hours=random.choice([0, 2])))
+
+
+def withdraw_decision(world: World, random: Random) -> None:
+    rollouts.withdraw(_one(random, Decision), reason="Try.", actor=_actor(world, random), now=NOON)
+
+
+def name_fallback(world: World, random: Random) -> None:
+    said: dict[str, Any] = {"name": f"try-{random.getrandbits(40)}", "note": "Try.", "now": NOON}
+    version = _one(random, ModelVersion)
+    rollouts.add_fallback(_one(random, Endpoint), version=version, actor=_actor(world, random), **said)
+
+
+def end_fallback(world: World, random: Random) -> None:
+    rollouts.retire_fallback(_one(random, Fallback), reason="Try.", actor=_actor(world, random), now=NOON)
+
+
+def freeze_endpoint(world: World, random: Random) -> None:
+    window = {"starts_at": NOON, "ends_at": NOON + timedelta(hours=3)}
+    rollouts.freeze(_one(random, Endpoint), **window, note="Try.", actor=_actor(world, random), now=NOON)
 
 
 def crown(world: World, random: Random) -> None:
@@ -522,6 +613,11 @@ VERBS: dict[str, Action] = {
         propose_rollout,
         step_rollout,
         serve_model,
+        carry_out_due,
+        withdraw_decision,
+        name_fallback,
+        end_fallback,
+        freeze_endpoint,
         crown,
         change_tier,
     )
@@ -566,6 +662,24 @@ def post_rollout(world: World, random: Random) -> None:
     _post(world, random, f"rollouts/{_any(random, Rollout)}/{verb}/", {"reason": "Try."})
 
 
+def post_endpoint(world: World, random: Random) -> None:
+    """Decisions and fallbacks with everything that their bodies might take."""
+    name = _one(random, Endpoint).name
+    later: dict[str, Any] = random.choice([{}, {"takes_effect_at": (NOON + timedelta(hours=1)).isoformat()}])
+    named: dict[str, Any] = random.choice([{}, {"fallback": "before"}, {"fallback": _one(random, Fallback).name}])
+    kind = random.choice(["serve", "stop", "resume", "pause", "continue"])
+    model: dict[str, Any] = random.choice([{}, {"model": random.choice(world.models).name}])
+    path, body = random.choice(
+        [
+            ("decisions/", {"kind": kind, **model, **later, **named}),
+            ("fallbacks/", {"name": f"post-{random.getrandbits(40)}", "version": random.randint(1, 9)}),
+            (f"fallbacks/{_one(random, Fallback).name}/retire/", {"reason": "Try."}),
+            (f"decisions/{_any(random, Decision)}/withdraw/", {"reason": "Try."}),
+        ]
+    )
+    _post(world, random, f"endpoints/{name}/{path}", body if "reason" in body else {**body, "note": "Try."})
+
+
 def post_admin(world: World, random: Random) -> None:
     """A decision's page with everything that its form might take, or the form that a record does not have."""
     kind, decisions = random.choice(
@@ -573,19 +687,23 @@ def post_admin(world: World, random: Random) -> None:
             (Policy, ("confirm", "decline", "withdraw")),
             (GateRun, ("rerun",)),
             (Rollout, ("pause", "resume", "abort", "advance", "promote")),
-            (Endpoint, ("serve", "stop", "resume")),
+            (Endpoint, ("serve", "stop", "resume", "pause", "continue", "add_fallback")),
+            (Fallback, ("retire",)),
+            (Decision, ("withdraw",)),
         ]
     )
     row = _one(random, kind)
     page = f"admin:{row._meta.app_label}_{row._meta.model_name}"
     name = random.choice([*decisions, *decisions, "change", "delete"])
     forged = {"state": random.choice(RUN_STATES), "document": json.dumps(LAX), "required_checks": "0", "post": "yes"}
+    forged |= {"fallback": str(_any(random, Fallback)), "version": str(_any(random, ModelVersion)), "name": "posted"}
     values = {"reason": "Try.", "note": "Try.", "registered_model": row.registered_model.pk, **forged}
     answer = random.choice(world.browsers).post(reverse(f"{page}_{name}", args=[row.pk]), values)
     assert answer.status_code < 500, (page, name, answer.content)
 
 
 ONLINE: dict[str, Action] = {
-    each.__name__: each for each in (post_policy, post_decision, post_evidence, post_run, post_rollout, post_admin)
+    each.__name__: each
+    for each in (post_policy, post_decision, post_evidence, post_run, post_rollout, post_endpoint, post_admin)
 }
 ACTIONS: dict[str, Action] = {**ROWS, **VERBS, **ONLINE}

@@ -28,7 +28,7 @@ ROWS = {
 """What has the id behind a part of an address."""
 OTHERS = {
     "number": 1, "before": 1, "after": 3, "position": 1, "path": "model.skops", "request_id": "r", "tier": "standard",
-    "check_id": "auc-floor",
+    "check_id": "auc-floor", "fallback": "careful",
 }  # fmt: skip
 
 
@@ -49,6 +49,8 @@ def _address(pattern: URLPattern, world: World) -> str:
             made.append(part)
         elif parameter == "name":
             made.append(world[OF[made[-1]]].name)
+        elif parameter in ("decision", "freeze"):
+            made.append(str(world[parameter].pk))
         elif parameter == "pk":
             made.append(str(world[ROWS[made[-1]]].pk))
         else:
@@ -60,8 +62,8 @@ LINEAGE_EVENTS = {"lineage", "lineage/", "lineage/batch", "lineage/batch/"}
 SHARED = {"features/plan/", "features/apply/", "push/", *LINEAGE_EVENTS}
 """What is nobody's until its body says whose."""
 LISTS = {
-    "models/", "incidents/", "events/", "lineage/as-of/", "log/checkpoints/", "log/verification/", "dossiers/verifier/",
-    "policy-templates/<slug:tier>/",
+    "models/", "endpoints/", "incidents/", "events/", "lineage/as-of/", "log/checkpoints/", "log/verification/",
+    "dossiers/verifier/", "policy-templates/<slug:tier>/",
 }  # fmt: skip
 """What everybody may ask for, and gets what is theirs to see."""
 NOT_YET = (

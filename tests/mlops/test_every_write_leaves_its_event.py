@@ -33,7 +33,8 @@ from gates import actions as gates
 from gates.models import Policy
 from mlops import api
 from registry.models import RegisteredModel, TrainingRun
-from rollout.models import Rollout
+from rollout import actions as rollouts
+from rollout.models import Decision, Endpoint, Rollout
 from tests.builders import NOON, ROBOT, audrey, group, person, registered_model
 from tests.features.test_push import event as reading
 from tests.features.test_push import pushable
@@ -162,6 +163,27 @@ def _proposed(world: World) -> Policy:
     return gates.propose_policy(model, document=document, note="For a test.", actor=world.scientist, now=LATER)
 
 
+def _waiting(world: World) -> Decision:
+    endpoint: Endpoint = world["endpoint"]
+    later = LATER + timedelta(days=1)
+    return rollouts.decide(
+        endpoint,
+        kind="stop",
+        registered_model=world.registered_model,
+        note="For a test.",
+        actor=world.owner,
+        now=LATER,
+        takes_effect_at=later,
+    )
+
+
+def _waiting_id() -> int:
+    return Decision.objects.get(takes_effect_at__isnull=False).pk
+
+
+ENDPOINT = "endpoints/<slug:name>/"
+STOP = {"kind": "stop", "note": "For a test."}
+FROZEN = {"starts_at": "2013-06-01T00:00Z", "ends_at": "2013-06-03T00:00Z", "note": "For a test."}
 METRICS = "endpoints/<slug:name>/business-metrics/"
 SPENT = {
     "name": "spent", "title": "Money spent", "per": "entity", "better": "higher", "window_seconds": 3600,
@@ -209,6 +231,22 @@ CALLS: dict[tuple[str, str], Call] = {
         first=lambda world: Caller(world.operator).post(f"rollouts/{world['rollout'].pk}/pause/", REASON),
     ),
     ("post", "rollouts/<int:pk>/abort/"): post("rollouts/{w.rows[rollout].pk}/abort/", REASON),
+    ("post", f"{ENDPOINT}decisions/"): post("endpoints/delay-warning/decisions/", STOP, OWNER),
+    ("post", f"{ENDPOINT}decisions/<int:decision>/withdraw/"): Call(
+        OWNER,
+        lambda world, caller: caller.post(f"endpoints/delay-warning/decisions/{_waiting_id()}/withdraw/", REASON),
+        lambda world: _waiting(world),
+    ),
+    ("post", f"{ENDPOINT}fallbacks/"): post(
+        "endpoints/delay-warning/fallbacks/", {"name": "low", "score": 0.1, "note": "For a test."}, OWNER
+    ),
+    ("post", f"{ENDPOINT}fallbacks/<slug:fallback>/retire/"): post(
+        "endpoints/delay-warning/fallbacks/careful/retire/", REASON, OWNER
+    ),
+    ("post", f"{ENDPOINT}freezes/"): post("endpoints/delay-warning/freezes/", FROZEN, OWNER),
+    ("post", f"{ENDPOINT}freezes/<int:freeze>/lift/"): post(
+        "endpoints/delay-warning/freezes/{w.rows[freeze].pk}/lift/", REASON, OWNER
+    ),
     ("post", METRICS): post("endpoints/delay-warning/business-metrics/", SPENT, OWNER),
     ("post", f"{METRICS}<slug:metric>/retire/"): post(
         "endpoints/delay-warning/business-metrics/complaints/retire/", REASON, OWNER
@@ -290,6 +328,7 @@ def test_api__refused__leaves_nothing(world: World, route: tuple[str, str]) -> N
 VALUES = {
     "approach": "Another approach.", "reason": "For a test.", "window": "expanding", "title": "T", "description": "D",
     "tier": "standard", "name": "new-model", "task": "regression", "days": "30", "hours": "12", "percent": "1",
+    "score": "0.5", "starts_at": "2013-06-01T00:00", "ends_at": "2013-06-03T00:00",
     "gigabytes": "1", "freshness": "6h", "scopes": ["read"], "intended_use": "Another use.",
 }  # fmt: skip
 COMPUTE = {("featureview", "define"), ("featureview", "revise"), ("featureviewversion", "revise")}
@@ -297,6 +336,7 @@ COMPUTE = {("featureview", "define"), ("featureview", "revise"), ("featureviewve
 FIRST = {
     ("rollout", "resume"): "pause",
     ("endpoint", "resume"): "stop",
+    ("endpoint", "continue"): "pause",
     ("incident", "reopen"): "resolve",
     ("rethink", "close"): "approve",
     ("modelversion", "release"): "hold",
@@ -304,8 +344,9 @@ FIRST = {
     ("externalnode", "link_source"): "unlink_source",
 }
 """Decisions that are possible after another one."""
-TWO_VERBS = {("gaterun", "rerun"), ("rollout", "promote")}
-"""Opened and begun; promoted and crowned: decisions that are two verbs, each with its event."""
+TWO_VERBS = {("gaterun", "rerun"), ("rollout", "promote"), ("endpoint", "pause"), ("endpoint", "continue")}
+"""Opened and begun; promoted and crowned; decided, and the rollout that it stops or lets go on: decisions that are two
+verbs, each with its event."""
 Maker = Callable[[World], Model]
 
 
@@ -361,6 +402,7 @@ SUBJECTS: dict[tuple[str, str], Maker] = {
     ("policy", "withdraw"): _proposed,
     ("rollout", "advance"): _held_earlier,
     ("rollout", "promote"): _held,
+    ("decision", "withdraw"): _waiting,
     ("trainingrun", "cancel"): _requested,
     ("featureviewversion", "publish"): _draft,
     ("featureviewversion", "deprecate"): _unpinned,

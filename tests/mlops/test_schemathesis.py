@@ -7,6 +7,7 @@ a nightly run asks more, and others: ``GATEHOUSE_FUZZ_EXAMPLES=200``.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from engines import scoring
 from mlops import api
 from mlops.wsgi import application
+from rollout.intake_bodies import LINES
 from tests.builders import person
 from tests.mlops import world as building
 from tests.mlops.calls import token
@@ -37,6 +39,14 @@ USUAL = 30
 EXAMPLES = int(os.environ.get("GATEHOUSE_FUZZ_EXAMPLES", USUAL))
 NOT_ASKED = [positive_data_acceptance, negative_data_rejection]
 """REST framework reads "1" as 1 and refuses what no schema can say: both are right, and neither fits these two."""
+
+
+@schemathesis.serializer(LINES)
+def _lines(context: Any, value: Any) -> bytes:
+    """A list as the lines that it stands for in the schema; what is no list is one line."""
+    rows = value if isinstance(value, list) else [value]
+    return b"\n".join(json.dumps(row, default=repr).encode() for row in rows)
+
 
 ROWS = {
     "training-runs": "training_run", "evidence": "evidence", "gate-runs": "gate_run", "rollouts": "rollout",
@@ -85,6 +95,8 @@ def known(path: str, world: World) -> dict[str, Any]:
         if part in ("{name}", "{pk}", "{id}") and before in ROWS:
             row = world[ROWS[before]]
             found[part[1:-1]] = row.name if part == "{name}" else row.pk
+        elif part in ("{decision}", "{freeze}"):
+            found[part[1:-1]] = world[part[1:-1]].pk
         elif part in ("{number}", "{before}"):
             found[part[1:-1]] = 1
         elif part == "{after}":
@@ -92,12 +104,17 @@ def known(path: str, world: World) -> dict[str, Any]:
     return found
 
 
-def cases(operation: Any, real: dict[str, Any]) -> st.SearchStrategy[Any]:
+def known_query(path: str, world: World) -> dict[str, Any]:
+    """Where the query says what it is about."""
+    return {"endpoint": world["endpoint"].name} if path in ("/api/v1/predictions/", "/api/v1/outcomes/") else {}
+
+
+def cases(operation: Any, real: dict[str, Any], query: dict[str, Any]) -> st.SearchStrategy[Any]:
     """What is right and what is wrong, about what there is and about what there is not."""
     return st.one_of(
         [
-            operation.as_strategy(generation_mode=mode, path_parameters=parameters or None)
-            for parameters in ((real, {}) if real else ({},))
+            operation.as_strategy(generation_mode=mode, path_parameters=parameters or None, query=asked or None)
+            for parameters, asked in (((real, query), ({}, {})) if real or query else (({}, {}),))
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
         ]
     )
@@ -123,7 +140,7 @@ def test_operation__asked_by_a_machine__answers_as_it_says(label: str, world: Wo
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=cases(operation, known(operation.path, world)))
+    @given(case=cases(operation, known(operation.path, world), known_query(operation.path, world)))
     def ask(case: Any) -> None:
         with transaction.atomic():
             case.call_and_validate(headers=headers, excluded_checks=NOT_ASKED)

@@ -39,6 +39,8 @@ from registry.models import Alias, ExternalNode, ModelVersion, RegisteredModel, 
 from rollout import models as rollout_models
 from rollout.actions import define_business_metric
 from rollout.actions.endpoints import create_endpoint, decide
+from rollout.actions.fallbacks import add_fallback
+from rollout.actions.freezes import freeze
 from rollout.models import AnalysisRun, Measurement, Rollout
 from rollout.plan import plan_for
 from tests.builders import NOON, ROBOT, group, person
@@ -359,6 +361,17 @@ def _rollouts(world: World) -> None:
     )
     world.rows |= {
         "business_metric": complaints,
+        "fallback": add_fallback(
+            world["endpoint"], name="careful", score=0.9, note="Rather warn.", actor=world.owner, now=NOON
+        ),
+        "freeze": freeze(
+            world["endpoint"],
+            starts_at=NOON + 260 * DAY,
+            ends_at=NOON + 275 * DAY,
+            note="Christmas.",
+            actor=world.owner,
+            now=NOON,
+        ),
         "promoted": first,
         "rolled_back": stopped,
         "rollout": canary,

@@ -45,7 +45,8 @@ from tests.rollout import life
 with connection.cursor() as cursor:  # tests build rows without the events that tell of them (tests/conftest.py)
     for guard in guards.declared():
         if isinstance(guard, guards.Owing):
-            cursor.execute(f'DROP TRIGGER IF EXISTS "{guard.name}"')
+            on = f' ON "{guard.table}"' if connection.vendor == "postgresql" else ""
+            cursor.execute(f'DROP TRIGGER IF EXISTS "{guard.name}"{on}')
 story = life.begin()
 rollout = story.candidate()
 for _ in range(2):
@@ -110,11 +111,12 @@ def _read(status: int, body: bytes) -> Answer:
 
 
 class World:
-    """Database file and data folder below ``folder``."""
+    """Data folder and, unless it is at ``url``, the database file below ``folder``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, url: str = "") -> None:
         self.folder = folder
         self.database = folder / "gatehouse.sqlite3"
+        self.url = url or f"sqlite:///{self.database}"
         self.salt = self.token = self.stranger = ""
 
     def build(self) -> None:
@@ -167,7 +169,7 @@ class World:
     def _environment(self) -> dict[str, str]:
         mine = {
             "GATEHOUSE_DATA": str(self.folder),
-            "GATEHOUSE_DATABASE_URL": f"sqlite:///{self.database}",
+            "GATEHOUSE_DATABASE_URL": self.url,
             "DJANGO_SETTINGS_MODULE": "mlops.settings",
             "OMP_NUM_THREADS": "1",
         }

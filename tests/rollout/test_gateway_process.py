@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from rollout.assignment import bucket
-from tests.rollout.gateway_world import World, wait_for
+from tests.postgres_cluster import DATABASE, running_cluster, server_binaries
+from tests.rollout.gateway_world import Running, World, wait_for
 from tests.rollout.life import ENDPOINT
 
 pytestmark = pytest.mark.slow
@@ -57,7 +60,7 @@ def test_gateway__serves_rolls_back_and_logs__all_of_it(world: World) -> None:
 
 def test_gateway__a_candidate_that_keeps_failing__is_rolled_back_by_itself(world: World) -> None:
     sticky = entity(world, canary=True)
-    broken = {"x1": [0.1], "x2": [None]}
+    broken: dict[str, list[Any]] = {"x1": [0.1], "x2": [None]}
     with world.gateway() as running:
         answers = [running.ask(broken, entity=sticky) for _ in range(6)]
         assert [each.body["parameters"]["answered_by"] for each in answers] == ["champion"] * 6
@@ -68,6 +71,33 @@ def test_gateway__a_candidate_that_keeps_failing__is_rolled_back_by_itself(world
         ((reason,),) = world.sql("SELECT state_reason FROM rollout_rollout WHERE state = 'rolled_back'")
         assert "circuit breaker" in reason
         wait_for(lambda: running.ask(ROW, entity=sticky).arm == "champion", "the route is followed")
+
+
+def test_gateway__the_database_stops__goes_on_and_follows_when_it_is_back(tmp_path: Path) -> None:
+    binaries = server_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL server is installed")
+    with running_cluster(binaries) as cluster:
+        world = World(tmp_path, url=cluster.url)
+        world.build()
+        sticky = entity(world, canary=True)
+        with world.gateway("--no-ingest") as running:
+            before = running.ask(ROW, entity=sticky)
+            cluster.stop()
+            wait_for(lambda: _is_away(running), "the gateway has noticed")
+            answers = [running.ask(ROW, entity=sticky) for _ in range(20)]
+            assert {each.arm for each in answers} == {before.arm} == {"canary"}
+            cluster.resume()
+            with psycopg.connect(host=str(cluster.folder), user=DATABASE, dbname=DATABASE) as connection:
+                connection.execute(ROLL_BACK)
+            wait_for(lambda: running.ask(ROW, entity=sticky).arm == "champion", "the route is followed again")
+
+
+def _is_away(running: Running) -> bool:
+    (line,) = [
+        each for each in running.get("/metrics").body.splitlines() if each.startswith("gatehouse_database_away{")
+    ]
+    return bool(line.endswith(" 1"))
 
 
 def test_gateway__started_without_a_database__serves_the_last_good_copy(world: World) -> None:

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 from rollout.gateway import kit_files, table
 from rollout.gateway.breaker import CONSECUTIVE, RETRY_AFTER, Breaker
 from rollout.gateway.limits import GivenUp, Limited
-from rollout.gateway.lines import TableAway
+from rollout.gateway.lines import LineUnreadable, TableAway
 from rollout.gateway.models import RETRY_AFTER as RETRY_MODEL
 from rollout.gateway.models import WARM_AFTER, Models
 from rollout.gateway.poller import TOKENS_EVERY, Poller, Routes
@@ -86,6 +86,12 @@ def test_settled__a_candidate_that_reproduced_nothing_yet__gets_no_traffic() -> 
     assert settled(wanted, line(champion=OLD), known) == wanted.without_candidate()
     known.reproduced.add(3)
     assert settled(wanted, line(champion=OLD), known) == wanted
+
+
+def test_settled__just_started__waits_for_the_candidate_until_it_was_tried() -> None:
+    wanted = canary(champion=OLD, candidate=CANDIDATE)
+    assert settled(wanted, None, Known(loaded={1})) is None
+    assert settled(wanted, None, Known(loaded={1}, refused={3})) == wanted.without_candidate()
 
 
 def test_settled__a_shadow__needs_no_loaded_candidate() -> None:
@@ -267,6 +273,8 @@ class Database:
     def line(self, endpoint: str) -> TableLine:
         self._answer()
         self.whole_reads += 1
+        if endpoint == "spoilt":
+            raise LineUnreadable("Its plan is no plan.")
         return self.lines[endpoint]
 
     def tokens(self) -> Mapping[str, Mapping[str, float | None]]:
@@ -304,6 +312,22 @@ def test_look__nothing_changed__reads_no_line_again(tmp_path: Path, served: Tabl
         followed.look()
     assert followed.database.whole_reads == 1
     assert followed.routes.is_ready()
+
+
+def test_look__a_route_that_can_not_be_read__holds_up_no_other(tmp_path: Path, served: TableVersion) -> None:
+    followed = Followed(tmp_path, served)
+    followed.database.lines = {"spoilt": line(), **followed.database.lines}
+    followed.look()
+    followed.look()
+    assert followed.routes.line("delay-warning") is not None
+    assert followed.database.whole_reads == 2, "it is not tried again before it changes"
+
+
+def test_ready__nothing_was_ever_read__is_not(tmp_path: Path, served: TableVersion) -> None:
+    followed = Followed(tmp_path, served)
+    followed.database.is_away = True
+    followed.poller.begin()
+    assert not followed.routes.is_ready()
 
 
 def test_look__a_new_revision__takes_effect(tmp_path: Path, served: TableVersion) -> None:

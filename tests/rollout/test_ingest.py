@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -283,10 +284,15 @@ def test_compact__between_a_killed_ingestion_and_its_repetition__doubles_nothing
     assert len(list((data_root / "predictions" / "desk").rglob("*.parquet"))) == 1
 
 
-def test_settled__names__are_told_apart_by_the_manifest(folder: Path) -> None:
+def test_settled__files__are_told_apart_by_the_manifest_and_their_age(tmp_path: Path) -> None:
     SpoolSegment.objects.create(name="host.7-5", folder="", first_at=NOON, last_at=NOON, ingested_bytes=100)
-    known = {"5-host.7-000000000000.parquet", "5-host.7-000000000099.parquet", "1-" + "0" * 32 + ".parquet"}
-    unknown = {"5-host.7-000000000100.parquet", "6-host.7-000000000000.parquet"}
+    names = ["5-host.7-000000000000", "5-host.7-000000000099", "1-" + "0" * 32, "7-access.first"]
+    known = {tmp_path / f"{name}.parquet" for name in names}
+    names = ["5-host.7-000000000100", "6-host.7-000000000000", "8-access.first"]
+    unknown = {tmp_path / f"{name}.parquet" for name in names}
+    for file in known | unknown:
+        file.touch()
+    os.utime(tmp_path / "7-access.first.parquet", (0, 0))
     assert settled(known | unknown) == known
 
 
@@ -363,6 +369,30 @@ def test_ingest__damage_in_the_middle__is_counted_the_rest_saved_and_the_segment
     assert SpoolSegment.objects.get().damaged_bytes == taken.damaged
     assert path.with_suffix(DAMAGED).read_bytes() == bytes(whole)
     assert ingest(now=NOON) == Ingested()
+
+
+def test_ingest__died_before_it_put_a_damaged_segment_aside__it_is_still_kept(folder: Path) -> None:
+    path = a_segment(folder, [record("r0"), b"odd", record("r1")])
+    whole = path.read_bytes()
+    ingest(now=NOON)
+    path.with_suffix(DAMAGED).unlink()
+    path.write_bytes(whole)
+    assert ingest(now=NOON) == Ingested()
+    assert path.with_suffix(DAMAGED).read_bytes() == whole
+    assert not path.exists()
+
+
+def test_ingest__the_log_can_not_be_written__leaves_nothing_and_goes_on_later(folder: Path, data_root: Path) -> None:
+    a_segment(folder, [record("r0"), record("r1", at=NOON + DAY)])
+    in_the_way = data_root / "predictions" / "desk" / "2026-11-25"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    with pytest.raises(OSError, match="2026-11-25"):
+        ingest(now=NOON)
+    assert not list(data_root.rglob("*.tmp"))
+    in_the_way.unlink()
+    ingest(now=NOON)
+    assert raw(data_root) == ids(2)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ import pyarrow as pa
 import pytest
 
 from audit import clock
-from rollout import actions, intake_bodies, looks, prediction_log
+from audit.errors import Conflict
+from rollout import actions, intake, intake_bodies, looks, prediction_log
 from rollout.models import BusinessMetric, Rollout
 from tests.builders import NOON, ROBOT, audrey, charlie, paula, pete
 from tests.mlops.calls import Caller, problem, refused_fields
+from tests.races import THREADS, race
 from tests.rollout import life
 from tests.rollout.sent import lines, parquet, post, tabled
 
@@ -444,3 +446,21 @@ def test_outcomes__as_parquet__by_those_who_own_the_product() -> None:
     metric(life.begin())
     table = pa.table({"entity": ["N001", "N002"], "metric": ["spent"] * 2, "value": [1, 2], "at": [NOON - HOUR] * 2})
     assert learned(push(parquet(table), what="outcomes", user=paula())) == (0, 2, 0)
+
+
+# ---------------------------------------------------------------------- all at once
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_predictions__one_id_with_many_contents_at_once__one_is_stored_and_the_others_told() -> None:
+    story = life.begin()
+    kinds = intake.PREDICTION_FIELDS
+    bodies = [lines([changed(score=n / 10)]) for n in range(THREADS)]
+    sent = [intake_bodies.read(body, intake_bodies.LINES, kinds, extra=True) for body in bodies]
+    found = race(lambda n: intake.log_predictions(story.endpoint, sent[n], now=NOON))
+
+    stored = [each for each in found if isinstance(each, intake.Kept)]
+    assert [each.stored for each in stored] == [1], found
+    assert sum(isinstance(each, Conflict) for each in found) == THREADS - 1, found
+    assert len(logged()) == 1

@@ -62,6 +62,17 @@ def test_canary__undecided_at_the_horizon__holds() -> None:
     assert "loss says so." in found.summary
 
 
+def test_canary__undecided_after_the_rows_of_its_horizon__holds() -> None:
+    plan = plan_for("standard", {"canary": {"horizon_rows": 20_000}})
+    before = Progress(hours=100, rows=5000, stage_hours=100, stage_rows=19_999)
+    undecided = measured(loss="inconclusive")
+    assert conclude_canary(undecided, before, plan, step=LAST).kind == Kind.WAIT
+    found = conclude_canary(undecided, dataclasses.replace(before, stage_rows=20_000), plan, step=LAST)
+    assert found.kind == Kind.HOLD
+    assert found.summary == "Undecided after 20,000 rows of the candidate: loss says so."
+    assert conclude_canary(measured(loss="failed"), before, plan, step=1).kind == Kind.ROLL_BACK
+
+
 def test_canary__beyond_the_horizon_with_harm_excluded__promotes_after_all() -> None:
     late = Progress(hours=700, rows=5000, stage_hours=700)
     assert conclude_canary(measured(), late, PLAN, step=LAST).kind == Kind.PROMOTE

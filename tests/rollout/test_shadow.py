@@ -136,6 +136,41 @@ def test_look__in_shadow__keeps_where_the_two_differ_with_requests_that_can_be_f
     assert sum(detail["scores"]["histogram"]["counts"]["candidate"]) == 360
 
 
+def test_look__minutes_after_another__does_not_tell_the_differences_again() -> None:
+    story = life.begin(plan={**life.PLAN, "look_every_hours": 0.5})
+    rollout = reread(story.candidate())
+    story.hour(n=120)
+    first = rollout.analyses.latest("number")
+    assert "disagreement" in first.detail
+    soon = looks.take(reread(rollout), now=first.at + timedelta(minutes=31))
+    later = looks.take(reread(rollout), now=first.at + timedelta(minutes=61))
+    assert "disagreement" not in soon.detail
+    assert "disagreement" in later.detail
+    assert soon.detail["decisions"]["n"] == 120
+
+
+def test_requests__that_no_candidate_shadowed_or_the_fallback_answered__are_left_out() -> None:
+    story = life.begin(plan={**life.PLAN, "look_every_hours": 1000})
+    rollout = reread(story.candidate())
+    story.hour(n=40)
+    rows = prediction_log.read(story.endpoint.name, since=story.now - timedelta(days=1), until=story.now)
+    elsewhere = rows.set_column(
+        rows.column_names.index("request_id"), "request_id", pa.array([f"else-{row}" for row in range(40)])
+    )
+    place = elsewhere.column_names.index("shadow")
+    elsewhere = elsewhere.set_column(place, "shadow", pa.array([False] * 40))
+    prediction_log.append(story.endpoint.name, elsewhere)
+    stopped = elsewhere.set_column(
+        elsewhere.column_names.index("request_id"), "request_id", pa.array([f"stop-{row}" for row in range(40)])
+    )
+    stopped = stopped.set_column(place, "shadow", pa.array([True] * 40))
+    stopped = stopped.set_column(stopped.column_names.index("arm"), "arm", pa.array(["fallback"] * 40))
+    prediction_log.append(story.endpoint.name, stopped)
+    found = shadow.requests_of(rollout, until=story.now)
+    assert len(found) == 40
+    assert not any(each.startswith(("else", "stop")) for each in found["request_id"].to_pylist())
+
+
 def answering(broken: set[int], *, calls: list[int]) -> Any:
     """A candidate whose process dies when it is asked a row of ``broken``."""
 

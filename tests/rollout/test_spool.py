@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -355,3 +356,19 @@ def test_one_at_a_time__somebody_is_inside__waits_or_goes_in_anyway(tmp_path: Pa
         order.append("first is done")
     thread.join()
     assert order == ["inside too", "first is done", "second"]
+
+
+def test_segments__other_files_of_the_folder__are_none(tmp_path: Path) -> None:
+    for name in ("notes.sealed", "host.1-x.spool", ".host.1-2.spool.new", "host.1-3.damaged", "dropped", ".lock"):
+        (tmp_path / name).touch()
+    assert segments(tmp_path) == []
+    assert segments(tmp_path / "none") == []
+
+
+def test_spool__started_again__forgets_segments_that_were_never_opened(tmp_path: Path) -> None:
+    old, new = tmp_path / ".host.1-1.spool.new", tmp_path / ".host.1-2.spool.new"
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+    with opened(tmp_path):
+        assert (old.exists(), new.exists()) == (False, True)

@@ -17,11 +17,11 @@ from audit.models import Event
 from engines.traffic.port import Split
 from jobs.drain import drain
 from monitoring.models import Incident
-from rollout import actions, prediction_log, traffic
+from rollout import actions, looks, prediction_log, traffic
 from rollout.models import DecisionKind, GatewayProcess, Rollout, RolloutState, Route, TrafficPlan
 from tests import builders
 from tests.builders import NOON, ROBOT
-from tests.nginx_server import MISSING, RunningNginx, is_required, nginx_program, running_nginx
+from tests.nginx_server import MISSING, RunningNginx, is_required, nginx_program, running_nginx, wait_for_lines
 from tests.rollout import life
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +49,7 @@ class Behind:
 
     story: life.Life
     nginx: RunningNginx
+    asked: int = 0
 
     def work(self) -> None:
         """What the queue does by itself, at the story's time."""
@@ -75,6 +76,8 @@ class Behind:
             client.request("POST", path, body=b"{}", headers={"X-Entity": f"{prefix}{number:03d}"})
             answers.append(client.getresponse().read().decode())
             client.close()
+        self.asked += count
+        wait_for_lines(self.nginx.logs / f"{life.ENDPOINT}.log", self.asked)
         return answers
 
     def document(self) -> dict[str, Any]:
@@ -120,6 +123,36 @@ def test_set_traffic__document_that_can_not_be__names_the_field() -> None:
         actions.set_traffic(story.endpoint, traffic={"backend": "nginx"}, reason="x", actor=ROBOT, now=NOON)
 
 
+def test_set_traffic__port_of_another_endpoint__is_refused(behind: Behind) -> None:
+    """nginx would send the one's requests to the other's versions."""
+    with pytest.raises(InvalidInput, match="already"):
+        actions.create_endpoint(
+            name="second",
+            title="Second",
+            registered_model=behind.story.registered_model,
+            entity_column="tailnum",
+            outcome_window=life.WINDOW,
+            traffic=behind.document(),
+            actor=ROBOT,
+            now=NOON,
+        )
+
+
+def test_create_endpoint__elsewhere_by_who_is_not_of_the_platform_group__is_refused() -> None:
+    registered_model = builders.registered_model()
+    with pytest.raises(NotPermitted):
+        actions.create_endpoint(
+            name="second",
+            title="Second",
+            registered_model=registered_model,
+            entity_column="tailnum",
+            outcome_window=life.WINDOW,
+            traffic={"backend": "kserve", "storage_uri": "s3://models/{number}"},
+            actor=builders.member(registered_model.product),
+            now=NOON,
+        )
+
+
 def test_canary__begins__gets_its_share_at_nginx(behind: Behind) -> None:
     rollout = behind.canary()
     plan = TrafficPlan.objects.order_by("-fence").first()
@@ -136,6 +169,15 @@ def test_rolled_back__by_the_rules__is_off_the_traffic_before_the_next_tick(behi
     behind.work()
     assert set(behind.ask(100)) == {CHAMPION}
     assert follows(behind)
+
+
+def test_promoted__candidate_answers_everybody__and_was_never_taken_off(behind: Behind) -> None:
+    rollout = behind.canary()
+    actions.advance(rollout, actor=ROBOT, reason="Its turn.", now=behind.story.now)
+    actions.promote(rollout, actor=ROBOT, reason="Better.", now=behind.story.now)
+    behind.work()
+    assert set(behind.ask(50)) == {CANDIDATE}
+    assert not (behind.nginx.folder / f"{life.ENDPOINT}.abort").exists()
 
 
 def test_paused__by_a_person__is_off_and_comes_back_for_the_same_entities(behind: Behind) -> None:
@@ -273,6 +315,22 @@ def test_look__at_traffic_that_nginx_split__judges_errors_and_the_split(behind: 
     assert rollout.state == RolloutState.ROLLED_BACK
     assert "rror" in rollout.state_reason
     assert set(behind.ask(50)) == {CHAMPION}
+
+
+def test_look__at_traffic_without_scores__waits_instead_of_passing(behind: Behind) -> None:
+    story = behind.story
+    story.now = clock.now() - timedelta(hours=8)
+    rollout = behind.canary()
+    behind.ask(200)
+    log = behind.nginx.logs / f"{life.ENDPOINT}.log"
+    log.write_text(log.read_text().replace('"score":"0.25"', '"score":""'))
+    story.now = clock.now() + timedelta(minutes=1)
+    traffic.take_in(story.endpoint, now=story.now)
+    look = looks.take(rollout, now=story.now)
+    found = {each.metric: each.verdict for each in look.measured if each.guards}
+    assert look.conclusion.kind == "wait"
+    assert found["predictions"] == found["loss"] == "inconclusive"
+    assert found["split"] == "passed"
 
 
 # ---------------------------------------------------------------------- without nginx

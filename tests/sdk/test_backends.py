@@ -14,6 +14,7 @@ import gatehouse
 from audit import clock
 from gatehouse import cli
 from rollout import actions
+from tests import builders
 from tests.builders import NOON, ROBOT, charlie, paula, pete
 from tests.mlops.calls import token
 from tests.rollout import life
@@ -77,7 +78,7 @@ def test_manifest__nobody_said_where_the_files_are__is_refused() -> None:
 
 
 def test_manifest__kserve_would_refuse_it__is_a_conflict() -> None:
-    life.endpoint(life.builders.registered_model())
+    life.endpoint(builders.registered_model())
     with pytest.raises(gatehouse.Conflict, match="nothing to deploy"):
         client(paula()).kserve_manifest(life.ENDPOINT, storage_uri=URI)
 

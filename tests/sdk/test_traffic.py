@@ -33,6 +33,11 @@ METRIC: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _cheap_passwords(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 def rows(n: int = 3) -> list[dict[str, Any]]:
     return [
         {"request_id": f"r{row}", "at": ASKED, "version": 1, "score": 0.5, "entity": f"N{row}", "x1": float(row)}

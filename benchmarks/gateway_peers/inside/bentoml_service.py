@@ -1,7 +1,6 @@
 """The model as a BentoML service: ``bentoml serve bentoml_service:Scores``. ``MODEL`` as in ``fastapi_app``."""
 
 import os
-from typing import Any
 
 import bentoml
 import joblib
@@ -14,6 +13,6 @@ class Scores:
         self.model = joblib.load(os.environ["MODEL"])
 
     @bentoml.api  # type: ignore[untyped-decorator]  # BentoML is not in our environment
-    def predict(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        scores: np.ndarray[Any, Any] = self.model.predict_proba(rows)[:, 1]
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        scores: np.ndarray = self.model.predict_proba(rows)[:, 1]
         return scores

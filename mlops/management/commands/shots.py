@@ -126,6 +126,7 @@ def pages() -> Iterator[Shot]:
     for name, user, page, rows in _records(model):
         if row := rows.order_by("-id").first():
             yield Shot(name, user, reverse(page, args=[row.pk]))
+    yield from _endpoints(model)
     yield Shot("policy", "paula", reverse("portal:policies", args=[model.name]))
     yield Shot("policy-editor", "dana", reverse("portal:policy-edit", args=[model.name]))
     refused = GateRun.objects.filter(registered_model=model, state="failed").order_by("-id").first()
@@ -140,6 +141,19 @@ def pages() -> Iterator[Shot]:
     yield Shot("admin-rollouts", "dana", reverse("admin:rollout_rollout_changelist"))
     yield Shot("admin-events", "audrey", reverse("admin:audit_event_changelist"))
     yield from _admin_records(model)
+
+
+def _endpoints(model: RegisteredModel) -> Iterator[Shot]:
+    """The decision points, one of them as its product owner and as others see it, and a running canary in dark."""
+    yield Shot("endpoints", "paula", reverse("portal:endpoints"))
+    endpoint = model.endpoints.order_by("name").first()
+    if endpoint:
+        path = reverse("portal:endpoint", args=[endpoint.name])
+        yield Shot("endpoint", "paula", path)
+        yield Shot("endpoint-dark", "dana", path, dark=True)
+    canary = Rollout.objects.filter(registered_model=model, state=RolloutState.CANARY).order_by("-id").first()
+    if canary:
+        yield Shot("rollout-canary-dark", "paula", reverse("portal:rollout", args=[canary.pk]), dark=True)
 
 
 def _evidence(version: ModelVersion) -> Iterator[Shot]:
@@ -176,11 +190,14 @@ def _features() -> Iterator[Shot]:
 def _records(model: RegisteredModel) -> list[tuple[str, str, str, QuerySet[Any]]]:
     refused = GateRun.objects.filter(registered_model=model, state="failed")
     rollouts = Rollout.objects.filter(registered_model=model)
+    rolled_back = rollouts.filter(state=RolloutState.ROLLED_BACK)
     promoted = Event.objects.filter(registered_model=model.name, name="rollout.promoted", cause__isnull=False)
     return [
         ("gate-report-refused", "dana", "portal:gate-run", refused),
         ("rollout-active", "dana", "portal:rollout", rollouts.filter(state__in=ACTIVE)),
-        ("rollout-rolled-back", "dana", "portal:rollout", rollouts.filter(state=RolloutState.ROLLED_BACK)),
+        ("rollout-canary", "dana", "portal:rollout", rollouts.filter(state=RolloutState.CANARY)),
+        ("rollout-rolled-back-in-shadow", "dana", "portal:rollout", rolled_back.filter(step=0)),
+        ("rollout-rolled-back", "dana", "portal:rollout", rolled_back.filter(step__gt=0)),
         ("rollout-promoted", "dana", "portal:rollout", rollouts.filter(state=RolloutState.PROMOTED, step__gt=0)),
         ("rethink", "paula", "portal:rethink", Rethink.objects.filter(registered_model=model)),
         ("incident", "dana", "portal:incident", Incident.objects.filter(registered_model=model)),

@@ -1,6 +1,7 @@
-"""What MLServer's types and codecs make of the gateway: ``python mlserver_calls.py <host:port> <token> <endpoint>``.
+"""What MLServer's types and codecs make of the gateway: ``python mlserver_calls.py <arguments>``.
 
-Runs in the client's own environment. The endpoint's model takes x1 and x2. Prints one JSON object of findings.
+The arguments are host:port, token, endpoint, and three rows as JSON. Runs in the environment of the client and prints
+one JSON object of findings.
 """
 
 from __future__ import annotations
@@ -23,10 +24,8 @@ from mlserver.types import (
     RequestOutput,
 )
 
-ROWS = np.array([[0.25, -1.5], [2.0, 0.125], [-0.75, 3.0]])
 
-
-def main(address: str, token: str, endpoint: str) -> dict[str, Any]:
+def main(address: str, token: str, endpoint: str, asked: str) -> dict[str, Any]:
     client = httpx.Client(base_url=f"http://{address}", headers={"Authorization": f"Bearer {token}"})
 
     def infer(request: InferenceRequest) -> InferenceResponse:
@@ -38,22 +37,23 @@ def main(address: str, token: str, endpoint: str) -> dict[str, Any]:
         output = next(each for each in infer(request).outputs if each.name == "score")
         return [float(each) for each in NumpyCodec.decode_output(output).ravel()]
 
+    server = MetadataServerResponse.model_validate_json(client.get("/v2").content)
+    model = MetadataModelResponse.model_validate_json(client.get(f"/v2/models/{endpoint}").content)
+    names, rows = [each.name for each in model.inputs or []], np.array(json.loads(asked))
     columns = InferenceRequest(
         id="mine-1",
-        inputs=[NumpyCodec.encode_input(name, ROWS[:, at]) for at, name in enumerate(("x1", "x2"))],
+        inputs=[NumpyCodec.encode_input(name, rows[:, at]) for at, name in enumerate(names)],
         outputs=[RequestOutput(name="score"), RequestOutput(name="arm")],
         parameters=Parameters(entity="N1"),
     )
     refused = client.post(f"/v2/models/{endpoint}/infer", json={"inputs": []})
-    server = MetadataServerResponse.model_validate_json(client.get("/v2").content)
-    model = MetadataModelResponse.model_validate_json(client.get(f"/v2/models/{endpoint}").content)
     return {
         "server": server.model_dump(exclude_none=True),
-        "model": {"name": model.name, "versions": model.versions, "inputs": [each.name for each in model.inputs or []]},
+        "model": {"name": model.name, "versions": model.versions, "inputs": names},
         "scores": {
             "columns": scores(columns),
-            "matrix": scores(NumpyRequestCodec.encode_request(ROWS)),
-            "pandas": scores(PandasCodec.encode_request(pd.DataFrame(ROWS, columns=["x1", "x2"]))),
+            "matrix": scores(NumpyRequestCodec.encode_request(rows)),
+            "pandas": scores(PandasCodec.encode_request(pd.DataFrame(rows, columns=names))),
         },
         "id": infer(columns).id,
         "version": infer(columns).model_version,

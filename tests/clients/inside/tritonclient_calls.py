@@ -1,6 +1,7 @@
-"""What NVIDIA's tritonclient gets from the gateway: ``python tritonclient_calls.py <host:port> <token> <endpoint>``.
+"""What NVIDIA's tritonclient gets from the gateway: ``python tritonclient_calls.py <arguments>``.
 
-Runs in the client's own environment. The endpoint's model takes x1 and x2. Prints one JSON object of findings.
+The arguments are host:port, token, endpoint, and three rows as JSON. Runs in the environment of the client and prints
+one JSON object of findings.
 """
 
 from __future__ import annotations
@@ -13,23 +14,23 @@ import numpy as np
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-ROWS = np.array([[0.25, -1.5], [2.0, 0.125], [-0.75, 3.0]])
+Rows = np.ndarray[Any, Any]
 
 
-def column(name: str, values: np.ndarray[Any, Any], *, binary: bool) -> InferInput:
+def column(name: str, values: Rows, *, binary: bool) -> InferInput:
     datatype = "BYTES" if values.dtype == object else "FP64"
     given = InferInput(name, list(values.shape), datatype)
     given.set_data_from_numpy(values, binary_data=binary)
     return given
 
 
-def matrix(rows: np.ndarray[Any, Any], *, binary: bool) -> InferInput:
+def matrix(rows: Rows, *, binary: bool) -> InferInput:
     given = InferInput("input-0", list(rows.shape), {"float64": "FP64", "float32": "FP32"}[rows.dtype.name])
     given.set_data_from_numpy(rows, binary_data=binary)
     return given
 
 
-def main(address: str, token: str, endpoint: str) -> dict[str, Any]:
+def main(address: str, token: str, endpoint: str, asked: str) -> dict[str, Any]:
     client = InferenceServerClient(address)
     headers = {"Authorization": f"Bearer {token}"}
 
@@ -46,46 +47,50 @@ def main(address: str, token: str, endpoint: str) -> dict[str, Any]:
             return f"{error.status()} {error.message()}"
         return "answered"
 
-    columns = {way: [column(n, ROWS[:, [i]], binary=way == "binary") for i, n in enumerate(("x1", "x2"))]
-               for way in ("binary", "json")}  # fmt: skip
-    entity = column("tailnum", np.array(["N1", "N2", "N3"], dtype=object), binary=True)
+    model = client.get_model_metadata(endpoint, headers=headers)
+    names = [each["name"] for each in model["inputs"]]
+    rows = np.array(json.loads(asked))
+    assert rows.shape == (3, len(names))
+
+    def columns(way: str, names: list[str] = names) -> list[InferInput]:
+        return [column(name, rows[:, [at]], binary=way == "binary") for at, name in enumerate(names)]
+
+    entity = column(model["parameters"]["entity_column"], np.array(["N1", "N2", "N3"], dtype=object), binary=True)
     as_json = [InferRequestedOutput("score", binary_data=False)]
     every = ("score", "decision", "arm", "answered_by", "version", "status", "request_id")
     told = infer(
-        [*columns["binary"], entity],
+        [*columns("binary"), entity],
         outputs=[InferRequestedOutput(name, binary_data=name != "score") for name in every],
         request_id="mine-1",
     )
-    one = infer([column("x1", ROWS[:1, 0], binary=True), column("x2", ROWS[:1, 1], binary=True)],
-                parameters={"entity": "N1", "request_id": "triton-0"})  # fmt: skip
+    single = [column(name, rows[0, [at]], binary=True) for at, name in enumerate(names)]
+    one = infer(single, parameters={"entity": "N1", "request_id": "triton-0"})
     found = {
         "live": client.is_server_live(headers=headers),
         "ready": client.is_server_ready(headers=headers),
         "model_ready": client.is_model_ready(endpoint, headers=headers),
         "unknown_ready": client.is_model_ready("nobody", headers=headers),
         "server": client.get_server_metadata(headers=headers),
-        "model": client.get_model_metadata(endpoint, headers=headers),
+        "model": model,
         "scores": {
-            "binary": scores(columns["binary"]),
-            "json": scores(columns["json"], outputs=[InferRequestedOutput("score", binary_data=False)]),
-            "binary in, json out": scores(
-                columns["binary"], outputs=[InferRequestedOutput("score", binary_data=False)]
-            ),
-            "matrix": scores([matrix(ROWS, binary=True)]),
-            "matrix in json": scores([matrix(ROWS, binary=False)]),
-            "matrix of float32": scores([matrix(ROWS.astype(np.float32), binary=True)]),
-            "packed": scores(columns["binary"], request_compression_algorithm="gzip"),
+            "binary": scores(columns("binary")),
+            "json": scores(columns("json"), outputs=as_json),
+            "binary in, json out": scores(columns("binary"), outputs=as_json),
+            "matrix": scores([matrix(rows, binary=True)]),
+            "matrix in json": scores([matrix(rows, binary=False)]),
+            "matrix of float32": scores([matrix(rows.astype(np.float32), binary=True)]),
+            "packed": scores(columns("binary"), request_compression_algorithm="gzip"),
         },
         "told": {name: [_plain(each) for each in told.as_numpy(name)] for name in every},
         "id": told.get_response()["id"],
         "one": one.get_response()["parameters"],
         "refusals": {
-            "unknown model": _of(lambda: client.infer("nobody", columns["binary"], headers=dict(headers))),
-            "unknown output": refusal(columns["binary"], outputs=[InferRequestedOutput("probability")]),
-            "missing input": refusal(columns["binary"][:1]),
-            "other width": refusal([matrix(ROWS[:, [0, 1, 1]], binary=True)]),
-            "other version": refusal(columns["binary"], model_version="99"),
-            "no token": _of(lambda: client.infer(endpoint, columns["binary"])),
+            "unknown model": _of(lambda: client.infer("nobody", columns("binary"), headers=dict(headers))),
+            "unknown output": refusal(columns("binary"), outputs=[InferRequestedOutput("probability")]),
+            "missing input": refusal(columns("binary", names[:1])),
+            "other width": refusal([matrix(rows[:, 1:], binary=True)]),
+            "other version": refusal(columns("binary"), model_version="99"),
+            "no token": _of(lambda: client.infer(endpoint, columns("binary"))),
         },
     }
     client.close()

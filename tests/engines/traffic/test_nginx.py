@@ -6,17 +6,19 @@ import http.client
 import json
 import socket
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engines.traffic.__main__ import main
 from engines.traffic.document import NginxTraffic
 from engines.traffic.nginx import NginxBackend
 from engines.traffic.nginx_config import Told, configuration, told_by
 from engines.traffic.port import OlderFence, Refused, Split, Unsupported
-from tests.nginx_server import RunningNginx
+from tests.nginx_server import RunningNginx, wait_for_lines
 
 ENDPOINT = "delay-warning"
 HALF = Split("delay-v3", "delay-v4", 0.5, "5a17", 2)
@@ -47,10 +49,16 @@ def ask(
     return answer.status, text
 
 
+def rows(backend: NginxBackend, count: int = 1) -> Sequence[Mapping[str, Any]]:
+    """What was logged, once so much is there."""
+    wait_for_lines(backend.logs / f"{ENDPOINT}.log", count)
+    return backend.read(ENDPOINT, "").rows
+
+
 def test_candidate__fails__champion_answers_and_it_counts_as_the_candidates_error(nginx: RunningNginx) -> None:
     backend = routed(nginx, replace(HALF, share=1.0))
     assert ask(nginx, "/fails/delay-v4", X_Entity="N1", X_Request_Id="r-1") == (200, "delay-v3")
-    (row,) = backend.read(ENDPOINT, "").rows
+    (row,) = rows(backend)
     assert (row["arm"], row["answered_by"], row["status"], row["error"]) == ("canary", "champion", "error", "HTTP 503")
     assert (row["request_id"], row["entity"], row["version"]) == ("r-1", "N1", 4)
 
@@ -58,7 +66,7 @@ def test_candidate__fails__champion_answers_and_it_counts_as_the_candidates_erro
 def test_candidate__hangs_up__champion_answers(nginx: RunningNginx) -> None:
     backend = routed(nginx, replace(HALF, share=1.0))
     assert ask(nginx, "/hangs-up/delay-v4", X_Entity="N1") == (200, "delay-v3")
-    assert backend.read(ENDPOINT, "").rows[0]["error"] == "HTTP 502"
+    assert rows(backend)[0]["error"] == "HTTP 502"
 
 
 def test_candidate__takes_too_long__champion_answers(nginx: RunningNginx) -> None:
@@ -66,7 +74,7 @@ def test_candidate__takes_too_long__champion_answers(nginx: RunningNginx) -> Non
         upstreams = {**nginx.versions, "delay-v4": f"127.0.0.1:{silent.getsockname()[1]}"}
         backend = routed(nginx, replace(HALF, share=1.0), upstreams=upstreams, canary_timeout_ms=50)
         assert ask(nginx, X_Entity="N1") == (200, "delay-v3")
-    row = backend.read(ENDPOINT, "").rows[0]
+    (row,) = rows(backend)
     assert row["error"] == "HTTP 504"
     assert row["latency_ms"] >= 50
 
@@ -74,41 +82,42 @@ def test_candidate__takes_too_long__champion_answers(nginx: RunningNginx) -> Non
 def test_candidate__refuses_the_request__is_its_answer_and_its_error(nginx: RunningNginx) -> None:
     backend = routed(nginx, replace(HALF, share=1.0))
     assert ask(nginx, "/refuses/delay-v4", X_Entity="N1")[0] == 422
-    row = backend.read(ENDPOINT, "").rows[0]
+    (row,) = rows(backend)
     assert (row["answered_by"], row["status"]) == ("canary", "error")
 
 
 def test_champion__fails__nobody_hides_it(nginx: RunningNginx) -> None:
     backend = routed(nginx, Split("delay-v3"))
     assert ask(nginx, "/fails/delay-v3", X_Entity="N1")[0] == 503
-    row = backend.read(ENDPOINT, "").rows[0]
+    (row,) = rows(backend)
     assert (row["arm"], row["status"]) == ("champion", "error")
 
 
 def test_request__without_an_entity__is_spread_and_sticks_to_nothing(nginx: RunningNginx) -> None:
     backend = routed(nginx)
     assert {ask(nginx)[1] for _ in range(40)} == {"delay-v3", "delay-v4"}
-    rows = backend.read(ENDPOINT, "").rows
-    assert {row["entity"] for row in rows} == {None}
-    assert len({row["request_id"] for row in rows}) == 40
+    found = rows(backend, 40)
+    assert {row["entity"] for row in found} == {None}
+    assert len({row["request_id"] for row in found}) == 40
 
 
 def test_answer__score_in_a_header__is_in_the_row(nginx: RunningNginx) -> None:
     backend = routed(nginx)
     ask(nginx, X_Entity="N1")
-    assert backend.read(ENDPOINT, "").rows[0]["score"] == 0.25
+    assert rows(backend)[0]["score"] == 0.25
 
 
 def test_log__no_prediction_asked__has_no_row(nginx: RunningNginx) -> None:
     backend = routed(nginx)
     ask(nginx, "/v2/health/ready", method="GET")
-    assert not backend.read(ENDPOINT, "").rows
+    ask(nginx, X_Request_Id="asked-later")
+    assert [row["request_id"] for row in rows(backend)] == ["asked-later"]
 
 
 def test_entity__strange_characters__is_logged_as_it_was_sent(nginx: RunningNginx) -> None:
     backend = routed(nginx)
     ask(nginx, X_Entity='a "b" \\ {c} ; $host')
-    assert backend.read(ENDPOINT, "").rows[0]["entity"] == 'a "b" \\ {c} ; $host'
+    assert rows(backend)[0]["entity"] == 'a "b" \\ {c} ; $host'
 
 
 def test_arms__many_entities__are_those_of_murmurhash(nginx: RunningNginx) -> None:
@@ -140,7 +149,7 @@ def test_kill_switch__pulled__no_version_answers(nginx: RunningNginx) -> None:
     status, text = ask(nginx, X_Entity="N1")
     assert status == 503
     assert json.loads(text) == {"error": "stopped by its product owner", "fallback": 0.2}
-    row = backend.read(ENDPOINT, "").rows[0]
+    (row,) = rows(backend)
     assert (row["arm"], row["status"], row["version"]) == ("fallback", "fallback", None)
 
 
@@ -239,6 +248,16 @@ def test_observed__never_told__is_nothing(nginx: RunningNginx) -> None:
     assert backend_of(nginx).observed(ENDPOINT).split is None
 
 
+def test_observed__another_endpoint_answers_there__is_refused(nginx: RunningNginx) -> None:
+    """Two files with one address: nginx warns, and takes the first."""
+    backend = routed(nginx)
+    with pytest.raises(Refused, match="does not do so"):
+        backend.apply(backend.plan("z-last", HALF, None), 1)
+    with pytest.raises(Refused, match="does not answer"):
+        backend.observed("z-last")
+    assert backend.observed(ENDPOINT).split == HALF
+
+
 def test_observed__nginx_does_not_answer__is_refused(nginx: RunningNginx) -> None:
     backend = routed(nginx)
     nginx.process.terminate()
@@ -289,3 +308,20 @@ def test_configuration__endpoints_alike_but_for_a_dash__have_variables_of_their_
     dashed, underlined = configuration(told(endpoint="a-b")), configuration(told(endpoint="a_b"))
     assert "$gh_a_db_arm" in dashed
     assert "$gh_a_db_arm" not in underlined
+
+
+def test_command__abort__takes_the_candidate_off_without_the_portal(
+    nginx: RunningNginx, capsys: pytest.CaptureFixture[str]
+) -> None:
+    routed(nginx)
+    options = ("--folder", str(nginx.folder), "--nginx", " ".join(nginx.command))
+    assert main(["show", ENDPOINT, *options]) == 0
+    assert "delay-v4: 0.5 of the entities" in capsys.readouterr().out
+    assert main(["abort", ENDPOINT, *options]) == 0
+    assert "delay-v3 answers everybody" in capsys.readouterr().out
+    assert {ask(nginx, X_Entity=f"N{number}")[1] for number in range(30)} == {"delay-v3"}
+
+
+def test_command__nothing_was_told__says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["abort", ENDPOINT, "--folder", str(tmp_path)]) == 1
+    assert "is no file that Gatehouse wrote" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from engines.traffic.document import NginxTraffic
 from engines.traffic.nginx import NginxBackend
 from engines.traffic.port import Split
 from tests.engines.traffic.contract import *  # noqa: F403  # the suite
-from tests.nginx_server import RunningNginx
+from tests.nginx_server import RunningNginx, wait_for_lines
 
 
 @dataclass
@@ -24,6 +24,7 @@ class BehindNginx:
     candidate: str = "delay-v4"
     fence: int = 0
     step: int = 0
+    asked: int = 0
     client: http.client.HTTPConnection | None = field(default=None, repr=False)
 
     def wants(self, share: float) -> tuple[Split, int]:
@@ -48,6 +49,7 @@ class BehindNginx:
             try:
                 self.client.request("POST", path, body=b"{}", headers=dict(headers))
                 answer = self.client.getresponse()
+                self.asked += 1
                 return answer.status, answer.read().decode()
             except (http.client.HTTPException, ConnectionError):
                 self.client.close()
@@ -55,6 +57,8 @@ class BehindNginx:
         raise ConnectionError("nginx does not answer")
 
     def rows(self, since: str) -> tuple[Sequence[Mapping[str, Any]], str]:
+        if self.asked:
+            wait_for_lines(self.backend.logs / f"{self.endpoint}.log", self.asked)
         read = self.backend.read(self.endpoint, since)
         assert not read.unreadable
         return read.rows, read.place

@@ -31,6 +31,11 @@ class BackendCalls(Calls):
 
         ``storage_uri`` is needed unless the endpoint's own document says it: s3://models/{model}/{number}.
         """
-        said = {"storage_uri": storage_uri, "namespace": namespace, "model_format": model_format}
-        answer = self._wire.get(f"endpoints/{named(endpoint)}/manifests/", kind="kserve", **said)
+        answer = self._wire.get(
+            f"endpoints/{named(endpoint)}/manifests/",
+            kind="kserve",
+            storage_uri=storage_uri,
+            namespace=namespace,
+            model_format=model_format,
+        )
         return str(answer["manifest"])
