@@ -44,6 +44,11 @@ test: $(INSTALLED) ## the suite on SQLite, then on a throwaway PostgreSQL (ARGS=
 test-spark: $(VENV)/.installed-spark ## the tests of the Spark engine; installs the extra first (450 MB, needs Java 17)
 	@$(PYTHON) -m pytest -m spark tests/engines $(ARGS)
 
+.PHONY: test-clients
+test-clients: $(INSTALLED) ## tritonclient, KServe's and MLServer's against a real gateway, each in its own environment (950 MB)
+	@$(PYTHON) -m tests.clients.install
+	@env -u GATEHOUSE_DATABASE_URL CI=true $(PYTHON) -m pytest tests/clients $(ARGS)
+
 .PHONY: check
 check: $(INSTALLED) ## style, types, import directions, migrations, production settings
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ process tree. Ours is ``manage.py gateway`` with tokens checked and every predic
 worker's task, so ``--no-ingest``. The reference is FastAPI on uvicorn with scikit-learn, given the numbers without
 their names, which is the cheapest it can do; a model fitted on a data frame costs it more (printed, not judged).
 
-Then the cost of logging: the same gateway with and without its log, block by block, median of the ratios of
+Then the cost of logging: the same process with and without its log, block by block, median of the ratios of
 neighbouring blocks. At last a canary with half of the traffic is rolled back while clients hammer: from the moment of
 the decision to the last answer of the canary.
 
@@ -79,19 +79,21 @@ def main() -> int:
     rows = np.random.default_rng(1).normal(size=(BLOCK, len(COLUMNS))).round(6).tolist()
     with GatewaySide() as side:
         costs = _costs(side, rows, options.peers.split(","), options.rounds)
+        _print(costs)
         logging = _cost_of_logging(side, rows)
-        latest = [_last_canary_answer(side) for _ in range(ROLL_BACKS)]
-    for way, asked in sorted(costs.items(), key=lambda each: each[1].cpu):
-        ratio = asked.cpu / costs[REFERENCE].cpu
-        print(
-            f"{way}: {asked.cpu * 1e6:.0f} µs CPU a request, {ratio:.2f} of {REFERENCE}; p50 {asked.wall * 1e3:.2f} ms"
-        )
+        latest = _last_canary_answers(side)
     print(f"decision to last canary answer: {', '.join(f'{each:.2f} s' for each in latest)}")
     return report(
         *_figures(costs),
         Figure("gateway_cost_of_logging", (logging - 1) * 100, "%", at_most=5),
         Figure("gateway_decision_to_last_canary_answer", max(latest), "s", at_most=1),
     )
+
+
+def _print(costs: Mapping[str, Asked]) -> None:
+    for way, asked in sorted(costs.items(), key=lambda each: each[1].cpu):
+        cost = f"{asked.cpu * 1e6:.0f} µs CPU a request, {asked.cpu / costs[REFERENCE].cpu:.2f} of {REFERENCE}"
+        print(f"{way}: {cost}; p50 {asked.wall * 1e3:.2f} ms", flush=True)
 
 
 def _figures(costs: Mapping[str, Asked]) -> list[Figure]:
@@ -141,18 +143,21 @@ def _check(side: GatewaySide, asked: Asked, row: Sequence[float]) -> None:
 
 
 def _cost_of_logging(side: GatewaySide, rows: Sequence[Sequence[float]]) -> float:
-    """CPU of a logged request in units of one that is not: median over pairs of blocks, in the cheaper form."""
-    with side.gateway() as logged, side.gateway(application="benchmarks.gateway_unlogged:application") as unlogged:
-        both = [_asked(logged, ONNX, rows), _asked(unlogged, ONNX, rows)]
-        for each in both:
-            each.block(BLOCK)
-            each.blocks.clear()
-        for number in range(LOG_ROUNDS):
-            for each in both if number % 2 else reversed(both):
-                each.block(BLOCK)
-    with_log, without = both
-    print(f"logged {with_log.cpu * 1e6:.0f} µs, not logged {without.cpu * 1e6:.0f} µs CPU a request")
-    return median(one.server_cpu / other.server_cpu for one, other in zip(with_log.blocks, without.blocks, strict=True))
+    """CPU of a logged request in units of one that is not: median over pairs of blocks, in the cheaper form.
+
+    The same process, switched: two processes differ by more than this, by where the kernel puts their threads.
+    """
+    with side.gateway(application="benchmarks.gateway_switched:application") as server:
+        both = {each: _asked(server, ONNX, rows) for each in ("on", "off")}
+        for number in range(LOG_ROUNDS + 1):
+            for each in ("on", "off") if number % 2 else ("off", "on"):
+                load(server.pid, server.port, f"/switch/{each}", [b""], {})
+                both[each].block(BLOCK)
+    blocks = [(on.server_cpu, off.server_cpu) for on, off in zip(both["on"].blocks, both["off"].blocks, strict=True)]
+    counted = blocks[1:]
+    on, off = (median(each) * 1e6 for each in zip(*counted, strict=True))
+    print(f"logged {on:.0f} µs, not logged {off:.0f} µs CPU a request", flush=True)
+    return median(on / off for on, off in counted)
 
 
 # ---------------------------------------------------------------------- the end of a canary
@@ -181,13 +186,18 @@ class _Hammer(threading.Thread):
         connection.close()
 
 
-def _last_canary_answer(side: GatewaySide) -> float:
-    """Seconds from the decision to roll back to the last answer that the canary's arm gave, however late."""
+def _last_canary_answers(side: GatewaySide) -> list[float]:
     with side.gateway() as server:
-        side.start_canary()
-        hammers = [_Hammer(server, side.token, number) for number in range(HAMMERS)]
-        for each in hammers:
-            each.start()
+        return [_last_canary_answer(side, server) for _ in range(ROLL_BACKS)]
+
+
+def _last_canary_answer(side: GatewaySide, server: Server) -> float:
+    """Seconds from the decision to roll back to the last answer that the canary's arm gave, however late."""
+    side.start_canary()
+    hammers = [_Hammer(server, side.token, number) for number in range(HAMMERS)]
+    for each in hammers:
+        each.start()
+    try:
         deadline = time.monotonic() + 60
         while min(len(each.canary) for each in hammers) < 100:  # it is loaded, replayed, and has half of the traffic
             if time.monotonic() > deadline:
@@ -195,6 +205,7 @@ def _last_canary_answer(side: GatewaySide) -> float:
             time.sleep(0.05)
         decided = side.roll_back()
         time.sleep(3)
+    finally:
         for each in hammers:
             each.over.set()
             each.join()

@@ -78,17 +78,18 @@ class GatewaySide:
 
     @contextmanager
     def gateway(self, *, application: str = "") -> Iterator[Server]:
-        """One worker, until the block ends: ``manage.py gateway``, or granian on another ``application``."""
+        """One worker, until the block ends: ``manage.py gateway``, or its server alone with this ``application``."""
         port = free_port()
         variables = self._variables | {
             "GATEHOUSE_DEBUG": "off",
             "GATEHOUSE_SECRET_KEY": "only for this benchmark " * 4,
             "GATEHOUSE_ALLOWED_HOSTS": "127.0.0.1",
             "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONPATH": str(_ROOT),
         }
         if application:
-            command = [sys.executable, "-m", "granian", "--interface", "wsgi", application, "--no-access-log"]
-            command += ["--port", str(port), "--workers", "1", "--blocking-threads", "4", "--working-dir", str(_ROOT)]
+            serve = f"server.serve('127.0.0.1', {port}, workers=1, threads=4, application={application!r})"
+            command = [sys.executable, "-c", f"from rollout.gateway import server; {serve}"]
         else:
             command = [sys.executable, str(_ROOT / "manage.py"), "gateway", "--no-ingest", "--workers", "1"]
             command += ["--port", str(port)]

@@ -86,21 +86,13 @@ def told(process: GatewayProcess, endpoint: str, revision: int) -> Told | None:
     known = seen if isinstance(seen, int) else None
     ready = route.get("ready")
     breakers = route.get("breakers")
-    open_ones = [_breaker(each) for each in breakers.values()] if isinstance(breakers, Mapping) else []
     return Told(
         known,
         known is not None and known >= revision,
         ", ".join(str(each) for each in ready) if isinstance(ready, list) else "",
-        ", ".join(each for each in open_ones if each) or "closed",
+        "; ".join(f"{name}: {state}" for name, state in breakers.items()) if isinstance(breakers, Mapping) else "",
         tuple(_problems(process.problems, endpoint)),
     )
-
-
-def _breaker(found: Any) -> str:
-    """An open breaker in words; empty for one that is closed."""
-    if not isinstance(found, Mapping) or not found.get("open"):
-        return ""
-    return f"open after {found.get('failures')} failures in a row"
 
 
 def _problems(found: Any, endpoint: str) -> Iterator[str]:

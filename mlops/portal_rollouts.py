@@ -54,6 +54,7 @@ def rollout_page(request: HttpRequest, pk: int) -> HttpResponse:
     rollout = get_object_or_404(_rollouts(request).select_related(*RELATED), pk=pk)
     now = clock.now()
     looks = rollout_report.looks_of(rollout)
+    drawn = rollout_report.drawn(looks)
     events = list(Event.objects.about(rollout).select_related("actor").order_by("id"))
     queue = _queue(rollout)
     latest = looks[-1] if looks else None
@@ -70,7 +71,7 @@ def rollout_page(request: HttpRequest, pk: int) -> HttpResponse:
         "steps": rollout_report.steps(rollout, events, looks),
         "latest": latest,
         "rows": rollout_report.rows(latest, rollout, titles),
-        "stages": [_stage(rollout, stage, looks, events, titles) for stage in stages],
+        "stages": [_stage(rollout, stage, looks, drawn, events, titles) for stage in stages],
         "differences": rollout_report.differences(rollout),
         "business": [(each, _measured(each, latest)) for each in metrics if each.retired_at is None],
         "plan": rollout_words.plan_in_words(rollout.plan),
@@ -89,6 +90,7 @@ def _stage(
     rollout: Rollout,
     stage: str,
     looks: Sequence[AnalysisRun],
+    drawn: Sequence[AnalysisRun],
     events: Sequence[Event],
     titles: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -99,7 +101,7 @@ def _stage(
         "name": stage,
         "is_now": stage == rollout.state or (rollout.ended_at is not None and last == looks[-1]),
         "looks": sum(look.stage == stage for look in looks),
-        "curves": rollout_report.curves(looks, events, stage=stage, titles=titles),
+        "curves": rollout_report.curves(drawn, events, stage=stage, titles=titles),
         "spreads": rollout_report.spreads(detail, stage=stage),
     }
 

@@ -10,11 +10,12 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from mlops.gate_findings import number_of, part_of
 
 Chart = dict[str, Any]
+T = TypeVar("T")
 
 HIGHEST, LOWEST = 1.5, -0.35
 """What is drawn of the evidence, in shares of what proves it."""
@@ -47,10 +48,10 @@ class Mark:
     text: str
 
 
-def thinned(points: Sequence[Point]) -> list[Point]:
+def thinned(looks: Sequence[T]) -> list[T]:
     """At most ``MOST_LOOKS`` of them, the last one always."""
-    every = -(-len(points) // MOST_LOOKS)
-    return [point for place, point in enumerate(points) if (len(points) - 1 - place) % max(every, 1) == 0]
+    every = max(-(-len(looks) // MOST_LOOKS), 1)
+    return [look for place, look in enumerate(looks) if (len(looks) - 1 - place) % every == 0]
 
 
 def evidence(points: Sequence[Point], marks: Sequence[Mark] = ()) -> Chart | None:

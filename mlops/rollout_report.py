@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, prefetch_related_objects
 from django.urls import reverse
 
 from audit.models import Event
 from mlops import rollout_charts, rollout_words
 from mlops.gate_details import Plot
 from mlops.gate_findings import number_of, part_of, rows_of
-from mlops.rollout_charts import Mark, Point
+from mlops.rollout_charts import Mark, Point, thinned
 from rollout.models import AnalysisRun, Measurement, Rollout, RolloutState
 
 ENDED_BADLY = (RolloutState.ROLLED_BACK, RolloutState.ABORTED)
@@ -96,9 +96,18 @@ def _state(rollout: Rollout, number: int, *, reached: bool) -> str:
 
 
 def looks_of(rollout: Rollout) -> list[AnalysisRun]:
-    """All looks, oldest first, with their measurements but without their detail, which can be long."""
+    """All looks, oldest first, without their detail, which can be long, and without their measurements (``drawn``)."""
     rows = rollout.analyses.defer("detail").annotate(rows_at_step=F("detail__rows_at_step"))
-    return list(rows.prefetch_related("measurements").order_by("number"))
+    return list(rows.order_by("number"))
+
+
+def drawn(looks: Sequence[AnalysisRun]) -> list[AnalysisRun]:
+    """The looks whose curves are drawn, with their measurements: of thousands every so many, the last of each stage
+    always."""
+    stages = dict.fromkeys(look.stage for look in looks)
+    found = [look for stage in stages for look in thinned([each for each in looks if each.stage == stage])]
+    prefetch_related_objects(found, "measurements")
+    return found
 
 
 @dataclass(frozen=True)

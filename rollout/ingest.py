@@ -43,6 +43,7 @@ _FILE = re.compile(r"(?P<number>\d+)-(?P<process>[^-]+)-(?P<start>\d{12})\.parqu
 _WRITTEN_ONCE = re.compile(r"\d+-[0-9a-f]{32}\.parquet")
 _REPEATED_WITHIN = 24 * 3600.0  # seconds in which an attempt that was cut short has been repeated
 _AT_ONCE = 500
+_MOVED = ("ingested_bytes", "rows", "torn_bytes", "damaged_bytes", "last_at", "finished_at")
 _NOT_ROWS = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError, ValueError)
 
 Columns = Mapping[str, Sequence[Any]]
@@ -87,7 +88,9 @@ def ingest(*, folder: Path | None = None, now: datetime) -> Ingested:
         return Ingested()
     # Inside a transaction nobody is waited for: they may wait for that transaction. It is right without, too.
     with spool.one_at_a_time(folder, waits=not connection.in_atomic_block):
-        return sum((_take_in(each, now) for each in spool.segments(folder) if _has_news(each)), Ingested())
+        segments = spool.segments(folder)
+        _forget_all_but(folder, segments)
+        return sum((_take_in(each, now) for each in segments if _has_news(each)), Ingested())
 
 
 def settled(files: Collection[Path]) -> set[Path]:
@@ -132,6 +135,13 @@ def _has_news(segment: Segment) -> bool:
         return spool.is_finished(segment)
     except FileNotFoundError:
         return False
+
+
+def _forget_all_but(folder: Path, segments: Sequence[Segment]) -> None:
+    """Of segments that another process has deleted nothing needs to be known."""
+    gone = {path for path in list(_ready) if path.parent == folder} - {segment.path for segment in segments}
+    for path in gone:
+        _ready.pop(path, None)
 
 
 def _take_in(segment: Segment, now: datetime) -> Ingested:
@@ -191,7 +201,7 @@ def _take_in_piece(segment: Segment, row: SpoolSegment, piece: Piece, now: datet
             if piece.is_last:
                 locked.finished_at = now
             if piece.end > start or piece.is_last:
-                locked.save()
+                locked.save(update_fields=_MOVED)
             is_damaged = locked.damaged_bytes > 0
             transaction.on_commit(lambda: _settle(segment, piece, is_damaged=is_damaged))
     finally:

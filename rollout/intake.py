@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from django.conf import settings
 
-from audit.errors import Conflict
+from audit.errors import Conflict, InvalidInput
 from registry.models import ModelVersion, Task
 from rollout import business, prediction_log
 from rollout.business import SKEW
@@ -320,6 +320,8 @@ def _check_span(moments: Iterable[datetime], wrong: Wrong) -> None:
 
 _PLACE = "intake:place"
 """Which row of the body it was; not logged."""
+_OF_THE_BODY = (_PLACE, prediction_log.CANDIDATE_GIVEN)
+"""What a row has from those that it came with: another body may say it otherwise of the same row."""
 
 
 def _with_features(
@@ -354,10 +356,12 @@ def _with_features(
 
 
 def _merged(first: pa.Array, second: pa.Array, name: str, wrong: Wrong) -> pa.Array:
-    """Two columns that are one in the log: of no row both have a value, or both come from one column."""
+    """Two columns that are one in the log; of no row may both have a value."""
     if first.type != second.type:
         wrong(name, f"Sent as {first.type} and as {second.type} under two names that are one in the log.")
         return first
+    if pc.any(pc.and_(pc.is_valid(first), pc.is_valid(second))).as_py():
+        wrong(name, "A row has this under two names that are one in the log.")
     return pc.coalesce(first, second)
 
 
@@ -444,7 +448,7 @@ def _content(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: float(value) if type(value) is int else value
         for name, value in row.items()
-        if value is not None and name != _PLACE and not (isinstance(value, float) and math.isnan(value))
+        if value is not None and name not in _OF_THE_BODY and not (isinstance(value, float) and math.isnan(value))
     }
 
 
@@ -481,6 +485,8 @@ def learn_outcomes(endpoint: Endpoint, sent: Sent, *, now: datetime) -> Learned:
     _check_span([row["at"] for row in labels.values() if "at" in row], wrong)
     wrong.stop()
     told, unmatched = _predictions_of(endpoint, labels, sent, now)
+    if len({at.date() for _, at in told.values()}) > LONGEST_MEMORY.days:
+        raise InvalidInput({"body": f"Predictions of more than {LONGEST_MEMORY.days} days: send them in parts."})
     reports = _reports(values, sent, now)
     if told:
         prediction_log.append_outcomes(endpoint.name, _outcomes(told, now))

@@ -255,6 +255,7 @@ def _table(body: bytes) -> pa.Table:
         texts = [each.name for each in file.schema_arrow if _is_text(each.type)]
         # A short file may say one long text a million times: as a dictionary it is read once.
         whole = pq.ParquetFile(pa.BufferReader(body), read_dictionary=texts).read(use_threads=False)
+        whole.validate(full=True)  # places beyond a dictionary's end, bytes that are no text
     except (pa.ArrowException, OSError, UnicodeDecodeError) as problem:
         raise InvalidInput({"body": f"This is no Parquet file that can be read: {str(problem)[:300]}"}) from problem
     names = [name for name in whole.column_names if not name.startswith(_INDEX)]

@@ -281,7 +281,8 @@ def _canary_table(rollout: Rollout, now: datetime) -> pa.Table:
         rollout.endpoint.name, since=since, until=max(since, now - SETTLED), columns=CANARY_COLUMNS
     )
     mine = pc.and_(pc.equal(rows["salt"], rollout.salt), pc.equal(rows["stage"], RolloutState.CANARY.value))
-    judged = pc.and_(mine, pc.is_in(rows["arm"], value_set=pa.array(["champion", "canary"])))
+    arms = pc.and_(pc.is_in(rows["arm"], value_set=pa.array(["champion", "canary"])), pc.is_valid(rows["share"]))
+    judged = pc.and_(mine, arms)
     return rows.filter(judged).sort_by([("at", "ascending"), ("request_id", "ascending")])
 
 

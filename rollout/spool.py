@@ -184,6 +184,8 @@ class Spool:
     def close(self) -> None:
         """Seal and sync what is there and stop the thread. Again changes nothing."""
         with self._lock:
+            if self._is_closed:
+                return
             self._is_closed = True
             self._seal()
             self._work.notify()
@@ -254,7 +256,7 @@ class Spool:
         if self._segment is None:
             return
         segment, self._segment = self._segment, None
-        with suppress(FileNotFoundError):  # somebody removed it
+        with suppress(OSError):  # closed without it, it is finished all the same: nobody holds its lock
             segment.path.rename(segment.path.with_suffix(SEALED))
         self._sealed.append(segment)
         self._is_folder_dirty = True
@@ -308,7 +310,10 @@ class Spool:
 
     def _measure(self) -> None:
         before = self._appended
-        used = _bytes_used(self._folder)
+        try:
+            used = _bytes_used(self._folder)
+        except OSError:  # the folder is away: the next look may find it
+            return
         with self._lock:
             self._used = used + self._appended - before
 
@@ -425,13 +430,21 @@ def _next_frame(data: bytes, place: int) -> int | None:
 
 def segments(folder: Path) -> list[Segment]:
     """The segments in ``folder``, in the order they were opened; none when there is no folder."""
-    found = []
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            if _NAME.fullmatch(entry.name):
-                with suppress(FileNotFoundError):  # sealed or taken away this moment
-                    found.append(Segment(Path(entry.path), entry.stat().st_size))
+    names: set[str] = set()
+    for _ in range(2):  # a list may miss what is renamed meanwhile, and a segment is renamed once
+        with suppress(FileNotFoundError):
+            names |= {name.rpartition(".")[0] for name in os.listdir(folder) if _NAME.fullmatch(name)}
+    found = [segment for name in names if (segment := _segment(folder, name)) is not None]
     return sorted(found, key=lambda each: (each.number, each.name))
+
+
+def _segment(folder: Path, name: str) -> Segment | None:
+    """None: somebody has taken it in."""
+    for suffix in (OPEN, SEALED):  # in the order in which they come to be
+        path = folder / f"{name}{suffix}"
+        with suppress(FileNotFoundError):
+            return Segment(path, path.stat().st_size)
+    return None
 
 
 def is_finished(segment: Segment) -> bool:

@@ -90,6 +90,8 @@ def furnish(cast: Cast) -> House:
     gates.confirm_policy(policy, reason="This is what we promise the travellers.", actor=cast.paula, now=OPENED)
     endpoint = _endpoint(cast, registered_model)
     rollout.define_business_metric(endpoint, **BAD_ADVICE, actor=cast.paula, now=OPENED)
+    why = "When we do not trust the answers, nobody is warned."
+    rollout.add_fallback(endpoint, name="no-warnings", score=0.0, note=why, actor=cast.paula, now=OPENED)
     configure(
         registered_model=registered_model,
         settings=WATCH | {"retrain_on": []},

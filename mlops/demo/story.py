@@ -22,6 +22,7 @@ from monitoring.actions.monitors import configure
 from monitoring.actions.rethinks import decline
 from monitoring.models import Rethink, RethinkState
 from registry import actions as registry
+from rollout import actions as rollout
 from rollout.actions.features import retire_feature_service
 
 EXPANDING = {"name": "expanding", "start": FIRST_DAY.isoformat()}
@@ -44,6 +45,7 @@ def scenes(house: House, cast: Cast) -> list[Scene]:
             Scene(_day(month, 20), "Paula looks at her queue", lambda now: _decide(house, cast, now))
             for month in (7, 9)
         ),
+        Scene(_day(12, 9), "Paula freezes the endpoint over Christmas", lambda now: _freeze(house, cast, now)),
     ]
 
 
@@ -84,6 +86,13 @@ def _decide(house: House, cast: Cast, now: datetime) -> None:
     """Paula declines what waits for her; later in the year she is away, so a later one waits in the admin."""
     for rethink in Rethink.objects.filter(registered_model=house.registered_model, state=RethinkState.PROPOSED):
         decline(rethink, reason="The approach stays for this season; go on.", actor=cast.paula, now=now)
+
+
+def _freeze(house: House, cast: Cast, now: datetime) -> None:
+    """Nothing new for the travellers on the days when the app is asked most and nobody is in the office."""
+    note = "Christmas: nothing new while nobody is here to look."
+    window = {"starts_at": _day(12, 24), "ends_at": _day(12, 27)}
+    rollout.freeze(house.endpoint, **window, note=note, actor=cast.paula, now=now)
 
 
 def _day(month: int, day: int) -> datetime:

@@ -17,7 +17,18 @@ from rollout.models import BusinessMetric, Endpoint
 
 LONGEST_WINDOW = timedelta(days=400)
 RESERVED = frozenset(
-    ("agreement", "errors", "kept_promise", "label", "latency", "loss", "predictions", "promise", "split", "spread")
+    (
+        "agreement",
+        "auc",
+        "distribution",
+        "errors",
+        "kept-promise",
+        "label",
+        "latency",
+        "loss",
+        "predictions",
+        "split",
+    )
 )
 """Names of what every look measures by itself: a look would say two things under one of them."""
 

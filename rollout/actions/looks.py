@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -11,7 +12,7 @@ from django.db import transaction
 from audit.trail import Actor
 from rollout.actions import candidates
 from rollout.actions.routes import lock_endpoint
-from rollout.judge import FAILED, Conclusion, Kind, Look, Measured
+from rollout.judge import FAILED, Conclusion, Kind, Look
 from rollout.models import AnalysisRun, Measurement, Rollout
 from rollout.standstill import waits_for
 
@@ -42,7 +43,7 @@ def record_look(rollout: Rollout, look: Look, *, actor: Actor, now: datetime) ->
             incumbent_rows=look.incumbent_rows,
             detail=dict(look.detail),
         )
-        Measurement.objects.bulk_create([Measurement(analysis=analysis, **_fields(each)) for each in look.measured])
+        Measurement.objects.bulk_create([Measurement(analysis=analysis, **asdict(each)) for each in look.measured])
         _carry_out(rollout, look, actor, now)
         if what:
             candidates.wait_for(rollout, what, actor=actor, reason=look.conclusion.summary)
@@ -80,10 +81,11 @@ def _carry_out(rollout: Rollout, look: Look, actor: Actor, now: datetime) -> Non
 def _harm(look: Look) -> dict[str, Any]:
     """What a roll-back's event says: the metrics that failed, and where the candidate lost most."""
     failed = [each.metric for each in look.measured if each.guards and each.verdict == FAILED]
-    return {"look": look.number, "failed": failed, "segments": look.detail.get("loss", [])}
+    segments = [{name: value for name, value in each.items() if name != "examples"} for each in _lost(look)]
+    return {"look": look.number, "failed": failed, "segments": segments}
 
 
-def _fields(measured: Measured) -> dict[str, Any]:
-    fields = asdict(measured)
-    del fields["guards"]
-    return fields
+def _lost(look: Look) -> Sequence[Mapping[str, Any]]:
+    """The segments where the candidate lost most; the requests in them stay with the look."""
+    found: Sequence[Mapping[str, Any]] = look.detail.get("loss", [])
+    return found

@@ -48,8 +48,6 @@ class CanaryState:
         self._entities = Numbering()
         self._strata = Numbering()
         self._places = Places()
-        self._named = np.empty(0, dtype=np.bool_)
-        self._score = np.empty(0)  # NaN where nobody answered or no entity was named
         self._rows = [0, 0]
         self._failed = [0, 0]
         self._errors = RunningRates()
@@ -75,7 +73,15 @@ class CanaryState:
         stratum = self._stratum(rows.step, share)
         named = np.ones(n, dtype=np.bool_) if rows.sticky is None else rows.sticky
         warm = np.ones(n, dtype=np.bool_) if rows.warm is None else rows.warm
-        self._places.add(canary, stratum, entity, np.zeros(n, dtype=np.int64) if rows.day is None else rows.day)
+        answered = named & ~rows.failed & ~np.isnan(rows.score)
+        self._places.add(
+            canary=canary,
+            stratum=stratum,
+            entity=entity,
+            day=np.zeros(n, dtype=np.int64) if rows.day is None else rows.day,
+            named=named,
+            score=np.where(answered, rows.score, np.nan),
+        )
 
         for arm in (0, 1):
             there = canary == bool(arm)
@@ -86,9 +92,7 @@ class CanaryState:
         there = warm & (rows.latency > 0)  # NaN is not
         self._latency.update(np.log(rows.latency[there]), canary[there], stratum[there], entity[there])
 
-        there = named & ~rows.failed & ~np.isnan(rows.score)
-        self._named = np.concatenate([self._named, named])
-        self._score = np.concatenate([self._score, np.where(there, rows.score, np.nan)])
+        there = answered
         self._predictions.update(rows.score[there], canary[there], stratum[there], entity[there])
         self._distribution.update(rows.score[there], canary[there], share[there], stratum[there], entity[there])
 
@@ -100,7 +104,7 @@ class CanaryState:
 
     def know(self, label: FloatArray) -> None:
         """The outcomes of all rows seen, NaN where none is known or its window is open. They may be corrected."""
-        self._loss.settle(np.square(self._score - label), self._places)
+        self._loss.settle(np.square(self._places.score - label), self._places)
 
     def measure(self, *, timed: bool, business: Sequence[BusinessValues] = ()) -> list[Measured]:
         guarding = max(1, sum(each.guards for each in business))
@@ -182,7 +186,7 @@ class CanaryState:
         )
 
     def _measured_business(self, metric: BusinessValues, *, alpha: float) -> Measured:
-        named = self._named[metric.row]  # failed or not: what became of those whom the candidate was to answer
+        named = self._places.named[metric.row]  # failed or not: what became of those whom the candidate was to answer
         known = np.full(len(self), np.nan)
         known[metric.row[named]] = metric.harmful(metric.value[named])
         means = self._business.setdefault(metric.name, MaturedMeans())

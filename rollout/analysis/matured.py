@@ -2,37 +2,73 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rollout.analysis.rows import BoolArray, FloatArray
 from stats.sequential import MeanDifference
-from stats.sequential.running import RunningMeans
+from stats.sequential.running import RunningMeans, grown
 
 IntArray = NDArray[np.int64]
 MINIMUM_DAYS = 7
 """Days of both arms below which nothing is judged by day."""
 
 
-@dataclass
 class Places:
-    """Where each row seen belongs: arm, stratum (ramp step at one share), entity and day. Grows with the rows."""
+    """Where each row seen belongs, and what it scored: columns that grow with the rows.
 
-    canary: BoolArray = field(default_factory=lambda: np.empty(0, dtype=np.bool_))
-    stratum: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    entity: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    day: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    ``stratum`` is a ramp step at one share; ``named`` whether the request named an entity; ``score`` is NaN where
+    nobody answered or no entity was named.
+    """
+
+    def __init__(self) -> None:
+        self._n = 0
+        self._columns: dict[str, NDArray[Any]] = {
+            "canary": np.empty(0, dtype=np.bool_),
+            "stratum": np.empty(0, dtype=np.int64),
+            "entity": np.empty(0, dtype=np.int64),
+            "day": np.empty(0, dtype=np.int64),
+            "named": np.empty(0, dtype=np.bool_),
+            "score": np.empty(0),
+        }
 
     def __len__(self) -> int:
-        return len(self.canary)
+        return self._n
 
-    def add(self, canary: BoolArray, stratum: IntArray, entity: IntArray, day: IntArray) -> None:
-        self.canary = np.concatenate([self.canary, canary])
-        self.stratum = np.concatenate([self.stratum, stratum])
-        self.entity = np.concatenate([self.entity, entity])
-        self.day = np.concatenate([self.day, day])
+    def add(self, **columns: NDArray[Any]) -> None:
+        """More rows: every column, of one length."""
+        end = self._n + len(columns["canary"])
+        for name, more in columns.items():
+            column = grown(self._columns[name], end)
+            column[self._n : end] = more
+            self._columns[name] = column
+        self._n = end
+
+    @property
+    def canary(self) -> BoolArray:
+        return self._columns["canary"][: self._n]
+
+    @property
+    def stratum(self) -> IntArray:
+        return self._columns["stratum"][: self._n]
+
+    @property
+    def entity(self) -> IntArray:
+        return self._columns["entity"][: self._n]
+
+    @property
+    def day(self) -> IntArray:
+        return self._columns["day"][: self._n]
+
+    @property
+    def named(self) -> BoolArray:
+        return self._columns["named"][: self._n]
+
+    @property
+    def score(self) -> FloatArray:
+        return self._columns["score"][: self._n]
 
 
 class MaturedMeans:
@@ -53,13 +89,14 @@ class MaturedMeans:
 
     def settle(self, known: FloatArray, places: Places) -> None:
         """``known``: the value of every row seen, larger is worse, NaN where there is none yet."""
-        before = len(self._counted)
-        was = ~np.isnan(self._counted)
-        if not np.array_equal(self._counted[was], known[:before][was]):
+        counted = self._counted
+        now = known[: len(counted)]
+        was = counted == counted  # not NaN
+        if (was & (now != counted)).any():
             self._start()
-            before, was = 0, np.empty(0, dtype=np.bool_)
-        fresh = ~np.isnan(known)
-        fresh[:before] &= ~was
+            was = was[:0]
+        fresh = known == known
+        fresh[: len(was)] &= ~was
         self._counted = known
         rows = np.flatnonzero(fresh)
         if len(rows):

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from audit import clock
-from audit.errors import Conflict, InvalidInput, NotFound
+from audit.errors import InvalidInput, NotFound
 from audit.rest import ApiView, Body, MappingField, PlainJSONField
 from audit.scopes import DECIDE
 from engines.traffic.document import KServeTraffic
@@ -54,7 +54,8 @@ class TrafficBody(Body):
 class ManifestAnswer(serializers.Serializer[Any]):
     endpoint = serializers.CharField()
     kind = serializers.ChoiceField(choices=KINDS)
-    manifest = serializers.CharField(help_text="YAML.")
+    manifest = serializers.CharField(allow_null=True, help_text="YAML; null where there can be none.")
+    problem = serializers.CharField(help_text="Why there is none.")
     caution = serializers.CharField(help_text="What is to be known before it is applied.")
 
 
@@ -119,7 +120,7 @@ class EndpointManifests(_OfEndpoint):
     @extend_schema(
         operation_id="endpoints_manifests",
         parameters=[
-            OpenApiParameter("kind", str, enum=KINDS, required=True),
+            OpenApiParameter("kind", str, enum=KINDS),
             OpenApiParameter(
                 "storage_uri", str, description="Where versions lie, such as s3://models/{model}/{number}."
             ),
@@ -130,21 +131,26 @@ class EndpointManifests(_OfEndpoint):
     )
     def get(self, request: Request, name: str) -> Response:
         """The endpoint's InferenceService as its route is now; unverified on a cluster."""
-        asked = request.query_params.dict()
-        if asked.get("kind") not in KINDS:
+        endpoint, asked = self.endpoint(name), request.query_params.dict()
+        if asked.get("kind", KINDS[0]) not in KINDS:
             raise InvalidInput({"kind": f"One of {', '.join(KINDS)} is needed."})
-        endpoint = self.endpoint(name)
+        answer = {"endpoint": name, "kind": KINDS[0], "manifest": None, "problem": "", "caution": UNVERIFIED}
+        document = _kserve_document(endpoint, asked)
+        if document is None:
+            said = "Say where versions lie: storage_uri, such as s3://models/{model}/{number}."
+            return Response({**answer, "problem": said})
         try:
-            manifest = traffic.kserve_manifest(endpoint, _kserve_document(endpoint, asked))
+            return Response({**answer, "manifest": traffic.kserve_manifest(endpoint, document)})
         except TrafficError as refusal:
-            raise Conflict(str(refusal)) from refusal
-        return Response({"endpoint": name, "kind": "kserve", "manifest": manifest, "caution": UNVERIFIED})
+            return Response({**answer, "problem": str(refusal)})
 
 
-def _kserve_document(endpoint: Endpoint, asked: dict[str, str]) -> KServeTraffic:
-    """The endpoint's own, with what the caller says instead."""
+def _kserve_document(endpoint: Endpoint, asked: dict[str, str]) -> KServeTraffic | None:
+    """The endpoint's own, with what the caller says instead; None when nobody said where versions lie."""
     known = endpoint.traffic if endpoint.traffic.get("backend") == "kserve" else {"backend": "kserve"}
     said = {field: asked[field] for field in ("storage_uri", "namespace", "model_format") if field in asked}
+    if "storage_uri" not in {**known, **said}:
+        return None
     try:
         return KServeTraffic.model_validate({**known, **said})
     except ValidationError as problem:

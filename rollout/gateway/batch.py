@@ -214,7 +214,10 @@ def _logged(line: Line, columns: dict[str, list[Any]], features: dict[str, Any])
         whole = whole.append_column(name, values)
     prediction_log.append(line.endpoint, whole)
     numbers = {CHAMPION: line.champion, CANARY: line.candidate, FALLBACK: line.fallback_version}
-    versions = [serving.version.number if (serving := numbers[by]) else None for by in columns["answered_by"]]
+    versions = [
+        serving.version.number if score is not None and (serving := numbers[by]) else None
+        for by, score in zip(columns["answered_by"], columns["score"], strict=True)
+    ]
     return Served(
         pa.table(
             {

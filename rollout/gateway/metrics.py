@@ -18,7 +18,7 @@ def exposition(process: Process) -> str:
         labels = f'endpoint="{endpoint}",arm="{arm}",status="{status}",pid="{pid}"'
         lines.append(f"gatehouse_predictions_total{{{labels}}} {count}")
     lines.append("# TYPE gatehouse_breaker_open gauge")
-    for (endpoint, version), breaker in sorted(gateway.breakers.items()):
+    for (endpoint, version), breaker in sorted(gateway.breakers.items(), key=lambda each: each[0]):
         labels = f'endpoint="{endpoint}",version_id="{version}",pid="{pid}"'
         lines.append(f"gatehouse_breaker_open{{{labels}}} {int(breaker.is_open)}")
     for name, kind, value in (

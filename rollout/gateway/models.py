@@ -105,10 +105,10 @@ class Models:
     def want(self, versions: Iterable[TableVersion]) -> None:
         """Have these loaded; of the others the latest are kept."""
         self._wanted = {version.form: version for version in versions}
-        spare = [form for form in self._warm if form not in self._wanted]
+        spare = [form for form in list(self._warm) if form not in self._wanted]
         for form in spare[: max(0, len(spare) - KEPT)]:
             self._warm.pop(form, None)
-        for form in [form for form in self._refused if form not in self._wanted]:
+        for form in [form for form in list(self._refused) if form not in self._wanted]:
             self._refused.pop(form, None)
         self._work.set()
 

@@ -27,11 +27,14 @@ def command(*, host: str, port: int, workers: int, threads: int) -> list[str]:
     return [sys.executable, "-m", "rollout.gateway.server", *map(str, every)]
 
 
-def serve(host: str, port: int, *, workers: int, threads: int) -> None:
+APPLICATION = "rollout.gateway.wsgi:application"
+
+
+def serve(host: str, port: int, *, workers: int, threads: int, application: str = APPLICATION) -> None:
     """Serve until SIGTERM; a worker that dies is replaced."""
     os.environ[PARENT] = str(os.getpid())
     Granian(
-        "rollout.gateway.wsgi:application",
+        application,
         address=host,
         port=port,
         interface=Interfaces.WSGI,

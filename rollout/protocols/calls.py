@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -86,10 +87,29 @@ def document(body: bytes) -> dict[str, Any]:
     try:
         read = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise BadRequest(f"The body is no JSON: {error}.") from error
+        read = _with_nan(body) if b"NaN" in body else None
+        if read is None:
+            raise BadRequest(f"The body is no JSON: {error}.") from error
     if type(read) is not dict:
         raise BadRequest("The body must be a JSON object.")
     return read
+
+
+def _with_nan(body: bytes) -> Any:
+    """The body with NaN, which JSON has not but Python's clients write, as null; None where that does not help."""
+    try:
+        return orjson.loads(orjson.dumps(json.loads(body, parse_constant=_nan)))
+    except (
+        ValueError,
+        TypeError,
+        RecursionError,
+    ):  # TypeError: what orjson would not have read, such as half a character
+        return None
+
+
+def _nan(constant: str) -> None:
+    if constant != "NaN":
+        raise ValueError(constant)
 
 
 def json_reply(content: Any, status: int = 200) -> Reply:

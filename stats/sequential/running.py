@@ -70,7 +70,7 @@ class Firsts:
         """True for rows whose entity neither came before in this array nor in any earlier one."""
         fresh = np.zeros(len(entity), dtype=np.bool_)
         if len(entity):
-            self._seen = _grown(self._seen, int(entity.max()) + 1)
+            self._seen = grown(self._seen, int(entity.max()) + 1)
             _, first = np.unique(entity, return_index=True)
             fresh[first] = ~self._seen[entity[first]]
             self._seen[entity] = True
@@ -181,8 +181,8 @@ class RunningMeans:
                 setattr(self, name, np.pad(getattr(self, name), ((0, more), (0, more))))
             for name in ("_entity_sum", "_entity_rows"):
                 setattr(self, name, np.pad(getattr(self, name), ((0, 0), (0, more))))
-        self._entity_sum = _grown(self._entity_sum, entities)
-        self._entity_rows = _grown(self._entity_rows, entities)
+        self._entity_sum = grown(self._entity_sum, entities)
+        self._entity_rows = grown(self._entity_rows, entities)
 
     def _estimate(self, sign: float, minimum: int) -> Estimate | None:
         """As ``stats.sequential.means`` finds it, in units of ``_scale``."""
@@ -395,7 +395,7 @@ def _merged(past: FloatArray, more: FloatArray, places: IntArray) -> FloatArray:
     return whole
 
 
-def _grown(array: NDArray[Kind], length: int) -> NDArray[Kind]:
+def grown(array: NDArray[Kind], length: int) -> NDArray[Kind]:
     """With room for at least ``length`` entries, zeros at the end; it doubles, so that growing costs little."""
     if length <= len(array):
         return array

@@ -172,6 +172,7 @@ VALUES = {
     "approach": "Another approach.", "reason": "For a test.", "window": "expanding", "title": "T", "description": "D",
     "tier": "standard", "name": "new-model", "task": "regression", "days": "30", "hours": "12", "percent": "1",
     "expression": "SELECT 1 AS x", "features": "x", "event_timestamp": "at", "known_at": "at", "freshness": "6h",
+    "score": "0.5", "starts_at": "2013-06-01T00:00", "ends_at": "2013-06-03T00:00",
 }  # fmt: skip
 
 

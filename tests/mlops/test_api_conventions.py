@@ -28,7 +28,7 @@ ROWS = {
 """What has the id behind a part of an address."""
 OTHERS = {
     "number": 1, "before": 1, "after": 3, "position": 1, "path": "model.skops", "request_id": "r", "tier": "standard",
-    "check_id": "auc-floor", "fallback": "careful",
+    "check_id": "auc-floor", "fallback": "careful", "metric": "complaints",
 }  # fmt: skip
 
 

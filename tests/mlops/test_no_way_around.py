@@ -53,7 +53,6 @@ LOAD_BEARING = (
     "guard_rollout_rollout_onwards",
     "guard_rollout_rollout_frozen",
     "guard_rollout_rollout_paused",
-    "guard_rollout_rollout_paused_insert",
     "guard_rollout_route_insert",
     "guard_rollout_route_update",
     "guard_rollout_route_falls_back",

@@ -15,7 +15,8 @@ from django.urls import reverse
 
 from audit import clock
 from audit.models import Event
-from mlops import portal_endpoints, portal_rollouts
+from mlops import portal_endpoints, portal_rollouts, rollout_report
+from mlops.rollout_charts import MOST_LOOKS
 from registry.models import AUDITORS
 from rollout import actions
 from rollout.actions.fallbacks import add_fallback
@@ -200,6 +201,19 @@ def test_rollout__not_held__can_not_be_pushed_on(world: World) -> None:
     assert world["rollout"].step == 1
 
 
+def test_rollout__thousands_of_looks__have_their_measurements_read_for_those_that_are_drawn(world: World) -> None:
+    rollout: Rollout = world["rolled_back"]
+    fields = {"rollout": rollout, "stage": "canary", "at": NOON, "conclusion": "wait", "summary": "-"}
+    AnalysisRun.objects.bulk_create(AnalysisRun(number=number, **fields) for number in range(100, 1400))
+    looks = rollout_report.looks_of(rollout)
+    drawn = rollout_report.drawn(looks)
+    assert len(drawn) <= MOST_LOOKS
+    assert drawn[-1] is looks[-1]
+    with CaptureQueriesContext(connection) as queries:
+        assert rollout_report.curves(drawn, [], stage="canary", titles={}) is not None
+    assert len(queries) == 0
+
+
 def test_rollout__hundred_looks__cost_as_many_queries_as_three(world: World) -> None:
     client, url = browser(world.owner), rollout_url(world["rollout"])
     client.get(url)
@@ -369,8 +383,8 @@ def test_endpoint__fallback__is_named_and_retired(world: World) -> None:
 def test_endpoint__gateways__are_told_by_health_and_route(world: World) -> None:
     name = world["endpoint"].name
     revision = world["endpoint"].route.revision
-    breaker = {"open": True, "failures": 5, "problem": "It died.", "rollout": 1}
-    alive = {"revision": revision, "ready": ["delay-arrival v1"], "breakers": {"7": breaker}}
+    breakers = {"delay-arrival v3": "open, 5 failures in a row"}
+    alive = {"revision": revision, "ready": ["delay-arrival v1"], "breakers": breakers}
     problems = [
         {"kind": "breaker_open", "endpoint": name, "message": "It failed 5 requests in a row."},
         {"kind": "refused", "endpoint": "another", "message": "Not of this one."},
@@ -385,7 +399,7 @@ def test_endpoint__gateways__are_told_by_health_and_route(world: World) -> None:
     page = text(world.operator, endpoint_url(world))
     assert "a:1:x" in page
     assert "with problems" in page
-    assert "open after 5 failures in a row" in page
+    assert "delay-arrival v3: open, 5 failures in a row" in page
     assert "It failed 5 requests in a row." in page
     assert "The spool is 85% full." in page
     assert "Not of this one." not in page

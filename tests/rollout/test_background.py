@@ -73,7 +73,7 @@ def test_propose_rollouts__a_newer_policy_voids_the_pass__proposes_nothing() -> 
 
 
 def test_start_waiting__two_wait__the_first_starts_and_the_second_after_it_ended() -> None:
-    story = life.begin()
+    story = life.begin(plan={**life.PLAN, "queue": "every"})
     first, second = (life.proposed(life.a_version(story.registered_model)) for _ in range(2))
     story.background()
     states = dict(Rollout.objects.filter(pk__in=[first.pk, second.pk]).values_list("pk", "state"))
@@ -86,7 +86,7 @@ def test_start_waiting__two_wait__the_first_starts_and_the_second_after_it_ended
 
 
 def test_start_waiting__its_gates_were_voided__is_aborted_and_the_next_starts() -> None:
-    story = life.begin()
+    story = life.begin(plan={**life.PLAN, "queue": "every"})
     stale = life.proposed(life.a_version(story.registered_model))
     life.new_policy(story.registered_model)
     fresh = life.proposed(life.a_version(story.registered_model))

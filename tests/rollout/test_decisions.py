@@ -17,7 +17,7 @@ from audit.models import Event
 from jobs.drain import drain
 from jobs.run import enqueue
 from registry.models import ModelVersion
-from rollout import actions, standstill
+from rollout import actions, gateway, standstill
 from rollout.judge import Conclusion, Kind, Look, Measured
 from rollout.models import Decision, DecisionOutcome, Endpoint, Fallback, Rollout, RolloutState, Route
 from tests import builders
@@ -684,3 +684,25 @@ def test_end__of_a_canary__updates_the_route_first_and_once(verb: Any) -> None:
     asked = [each["sql"] for each in queries][:before]
     assert [sql for sql in asked if sql.startswith("SELECT") and '"rollout_rollout"' not in sql] == []
     assert len(asked) <= 3  # the transaction begins, the rollout is locked
+
+
+# ---------------------------------------------------------------------- what the gateway does with it
+
+
+@pytest.mark.parametrize("sort", ["score", "version"])
+def test_gateway__while_the_kill_switch_is_pulled__answers_by_the_named_fallback(sort: str) -> None:
+    story = life.begin()
+    second = promoted(story)
+    named = add_fallback() if sort == "score" else add_fallback("before", version=story.champion)
+    decide("stop", fallback=named)
+    asked = life.requests(20, at=NOON, seed=1)
+    stopped = gateway.serve(life.ENDPOINT, asked, now=NOON, refresh=True).table
+    assert set(stopped["answered_by"].to_pylist()) == {"fallback"}
+    if sort == "score":
+        assert set(stopped["score"].to_pylist()) == {0.9}
+    else:
+        assert set(stopped["version"].to_pylist()) == {story.champion.number}
+        assert len(set(stopped["score"].to_pylist())) > 1
+    decide("resume")
+    again = gateway.serve(life.ENDPOINT, life.requests(5, at=NOON, seed=2), now=NOON, refresh=True).table
+    assert set(again["version"].to_pylist()) == {second.number}

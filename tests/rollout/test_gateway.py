@@ -14,7 +14,7 @@ from registry.artifacts import local_path
 from registry.models import ModelVersion
 from rollout import actions, gateway, prediction_log, routing, scorers
 from rollout.assignment import bucket
-from rollout.models import Rollout, Route
+from rollout.models import Endpoint, Fallback, Rollout, Route
 from tests import builders
 from tests.builders import NOON, ROBOT
 from tests.rollout import life
@@ -81,6 +81,26 @@ def test_serve__kill_switch__gives_the_fallback_until_released() -> None:
     resumed = serve(life.requests(3, at=NOON, seed=2))
     assert stopped["arm"].to_pylist() == ["fallback"] * 3
     assert resumed["arm"].to_pylist() == ["champion"] * 3
+
+
+def test_serve__kill_switch_to_an_earlier_champion__is_answered_by_it() -> None:
+    story = life.begin()
+    named = Fallback.objects.create(
+        endpoint=story.endpoint, name="first", version=story.champion, note="It worked.", created_at=NOON
+    )
+    served = serve(life.requests(3, at=NOON, seed=1))
+    Endpoint.objects.filter(pk=story.endpoint.pk).update(enabled=False)
+    Route.objects.filter(endpoint=story.endpoint).update(fallback=named, revision=50)
+    stopped = serve(life.requests(3, at=NOON, seed=1))
+    assert stopped["score"].to_pylist() == served["score"].to_pylist()
+    assert stopped["arm"].to_pylist() == ["fallback"] * 3
+    assert stopped["version"].to_pylist() == [story.champion.number] * 3
+
+
+def test_serve__inputs_by_value__are_taken_as_they_are() -> None:
+    life.begin()
+    asked = pa.table({"request_id": ["a"], "x1": [0.5]})
+    assert serve(asked)["status"].to_pylist() == ["ok"]
 
 
 def test_serve__in_shadow__champion_answers_all_and_the_candidates_inputs_are_logged() -> None:

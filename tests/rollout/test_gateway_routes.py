@@ -169,16 +169,16 @@ def test_kept__damaged_and_foreign_files__are_left_out(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- models
 
 
-def doubling(folder: Path) -> TableVersion:
-    """A real ONNX model that answers twice x1."""
+def doubling(folder: Path, *, pk: int = 5) -> TableVersion:
+    """A real ONNX model that answers twice x1; of another ``pk`` in other bytes."""
     value = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, (None, 1)) for name in ("x1", "y")]
-    graph = helper.make_graph([helper.make_node("Add", ["x1", "x1"], ["y"])], "g", value[:1], value[1:])
+    graph = helper.make_graph([helper.make_node("Add", ["x1", "x1"], ["y"])], f"g{pk}", value[:1], value[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     content = model.SerializeToString()
-    path = folder / "model.onnx"
+    path = folder / f"{pk}.onnx"
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    return replace(version(5), digest=digest, path=str(path), inputs=(Column("x1", "double"),))
+    return replace(version(pk), digest=digest, path=str(path), inputs=(Column("x1", "double"),))
 
 
 def kit(folder: Path, of: TableVersion, scores: list[float]) -> None:
@@ -321,6 +321,20 @@ def test_look__a_route_that_can_not_be_read__holds_up_no_other(tmp_path: Path, s
     followed.look()
     assert followed.routes.line("delay-warning") is not None
     assert followed.database.whole_reads == 2, "it is not tried again before it changes"
+
+
+def test_look__a_candidate_that_scores_otherwise_than_recorded__is_never_routed_to(
+    tmp_path: Path, served: TableVersion
+) -> None:
+    candidate = doubling(tmp_path, pk=6)
+    kit(tmp_path / "kits", candidate, [0.0, 2.5])
+    followed = Followed(tmp_path, served)
+    followed.database.lines["delay-warning"] = canary(champion=served, candidate=candidate)
+    followed.look()
+    found = followed.routes.line("delay-warning")
+    assert found is not None
+    assert (found.champion, found.candidate, found.share) == (served, None, 0.0)
+    assert [each["version"] for each in followed.routes.problems()] == [str(candidate)]
 
 
 def test_ready__nothing_was_ever_read__is_not(tmp_path: Path, served: TableVersion) -> None:

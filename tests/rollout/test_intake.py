@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from audit import clock
-from audit.errors import Conflict
-from rollout import actions, intake, intake_bodies, looks, prediction_log
+from audit.errors import Conflict, InvalidInput
+from rollout import actions, business, intake, intake_bodies, looks, prediction_log
+from rollout.judge import Kind
 from rollout.models import BusinessMetric, Rollout
 from tests.builders import NOON, ROBOT, audrey, charlie, paula, pete
 from tests.mlops.calls import Caller, problem, refused_fields
@@ -65,18 +68,30 @@ def test_prediction__pushed__is_in_the_log_as_if_served_here(form: Any) -> None:
     assert (two["status"], two["error"], two["answered_by"]) == ("error", "Too slow.", "fallback")
 
 
+def strange(story: life.Life) -> None:
+    """Version 2 has an input that is called like a column of the log, and asks for a group."""
+    version = story.champion
+    version.pk, version.number, version.content_digest = None, 2, "strange"
+    version.signature = {"inputs": [{"name": "x1", "type": "double"}, {"name": "score", "type": "double"}]}
+    version.service = life.service("grouped", ["x1", "score", "group"], story.registered_model)
+    version.save(force_insert=True)
+
+
 def test_features__are_logged_under_the_names_that_the_log_has_for_them() -> None:
-    story = life.begin()
-    strange = story.champion
-    strange.pk, strange.number, strange.content_digest = None, 2, "strange"
-    strange.signature = {"inputs": [{"name": "x1", "type": "double"}, {"name": "score", "type": "double"}]}
-    strange.save(force_insert=True)
-    named = {"request_id": "b", "version": 2, "feature:score": 9.0}
-    assert counts(push([ROW, changed(**named), changed(request_id="c", version=2, **{"x1": 4.5})])) == (3, 0)
+    strange(life.begin())
+    named = {"request_id": "b", "version": 2, "feature:score": 9.0, "group": "old"}
+    assert counts(push([ROW, changed(**named), changed(request_id="c", version=2, x1=4.5)])) == (3, 0)
 
     rows = logged()
     assert [row["x1"] for row in rows] == [3.0, 3.0, 4.5]
     assert [row["feature:score"] for row in rows] == [None, 9.0, None]
+    assert [row["request:group"] for row in rows] == [None, "old", None]
+
+
+def test_features__under_two_names_that_are_one_in_the_log__are_refused() -> None:
+    strange(life.begin())
+    both = changed(version=2, **{"group": "old", "request:group": "young"})
+    assert refused_fields(push([both])) & {"group", "request:group"}
 
 
 def test_prediction__sent_again__counts_once_in_either_form() -> None:
@@ -212,6 +227,20 @@ def test_parquet__with_columns_that_are_not_plain__names_them(table: pa.Table, f
     assert field in refused_fields(push(parquet(table)))
 
 
+def test_parquet__that_was_damaged__is_refused_or_read_but_never_breaks() -> None:
+    whole = parquet([changed(request_id=f"r{row}", carrier="UA") for row in range(20)], compression="none")
+    random = np.random.default_rng(0)
+    read = 0
+    for _ in range(600):
+        damaged = bytearray(whole)
+        for place in random.integers(4, len(whole), 3):
+            damaged[place] = random.integers(256)
+        with suppress(InvalidInput):
+            intake_bodies.read(bytes(damaged), intake_bodies.PARQUET, intake.PREDICTION_FIELDS, extra=True)
+            read += 1
+    assert 0 < read < 600
+
+
 def test_parquet__from_pandas__is_taken_as_pandas_means_it() -> None:
     life.begin()
     frame = tabled([ROW, changed(request_id="b", status="error", score=None)]).to_pandas()
@@ -284,8 +313,16 @@ def test_rows_of_a_rollout__count_for_it() -> None:
     assert (two["arm"], two["version_id"]) == ("canary", rollout.version_id)
     assert (five["answered_by"], five["status"]) == ("champion", "error")
     assert one[prediction_log.CANDIDATE_GIVEN] is True
+    assert counts(push(rows[3:])) == (0, 2)
     look = looks.take(rollout, now=NOON)
     assert (look.candidate_rows, look.incumbent_rows) == (3, 1)
+
+
+def test_rows_of_a_rollout__sent_again_with_others_or_without__are_the_same() -> None:
+    rollout = canary(life.begin())
+    row = split(rollout, x2=None)
+    assert counts(push([row, split(rollout, request_id="b")])) == (2, 0)
+    assert counts(push([row])) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -372,8 +409,6 @@ def test_label__by_entity__is_that_of_every_prediction_in_the_window_before() ->
 
 
 def test_value__of_a_metric__is_read_when_its_window_has_closed() -> None:
-    from rollout import business
-
     story = life.begin()
     spent = metric(story)
     push([ROW, changed(request_id="b", entity="N002")])
@@ -442,10 +477,51 @@ def test_outcomes__two_of_the_same_in_a_body__are_one_or_refused() -> None:
     assert learned(push([value, {**value, "report_id": "tip"}], what="outcomes")) == (0, 2, 0)
 
 
+def test_outcomes__of_more_days_than_anybody_waits__are_refused() -> None:
+    life.begin()
+    days = [NOON - number * DAY for number in range(401)]
+    rows = [{"request_id": f"r{n}", "label": 1, "predicted_at": day.isoformat()} for n, day in enumerate(days)]
+    assert refused_fields(push(rows, what="outcomes")) == {"body"}
+    assert learned(push(rows[:30], what="outcomes")) == (30, 0, 0)
+
+
 def test_outcomes__as_parquet__by_those_who_own_the_product() -> None:
     metric(life.begin())
     table = pa.table({"entity": ["N001", "N002"], "metric": ["spent"] * 2, "value": [1, 2], "at": [NOON - HOUR] * 2})
     assert learned(push(parquet(table), what="outcomes", user=paula())) == (0, 2, 0)
+
+
+def test_canary_served_elsewhere__that_costs_the_product_money__is_rolled_back_when_the_window_has_closed() -> None:
+    story = life.begin()
+    metric(story, harm_from=0.0, tolerated_harm=1.0)
+    rollout = canary(story)
+    random = np.random.default_rng(0)
+    served = random.random(800) < 0.5
+    rows = [
+        split(
+            rollout,
+            request_id=f"r{row}",
+            entity=f"N{row}",
+            step=2,
+            at="2013-04-01T11:00:30Z",
+            **({"arm": "canary", "version": 2} if served[row] else {}),
+        )
+        for row in range(800)
+    ]
+    spent = random.normal(np.where(served, 3.0, 5.0), 1.0)
+    told = [
+        {"entity": f"N{row}", "metric": "spent", "value": value, "at": "2013-04-01T11:30:00Z"}
+        for row, value in enumerate(spent.tolist())
+    ]
+    assert counts(push(parquet(rows))) == (800, 0)
+    assert learned(push(parquet(told), what="outcomes")) == (0, 800, 0)
+
+    verdicts = []
+    for hours in (1, 3):  # the window closes two hours from now
+        look = looks.take(rollout, now=NOON + hours * HOUR)
+        [found] = [each for each in look.measured if each.metric == "spent"]
+        verdicts.append((found.n, found.verdict, look.conclusion.kind == Kind.ROLL_BACK))
+    assert verdicts == [(0, "inconclusive", False), (int(served.sum()), "failed", True)], look.conclusion.summary
 
 
 # ---------------------------------------------------------------------- all at once

@@ -1,4 +1,4 @@
-"""Looks at a canary: from the log, as often as one likes, with or without what the process remembers of earlier ones."""
+"""Looks at a canary: from the log, however often, with or without what the process remembers of earlier ones."""
 
 from __future__ import annotations
 

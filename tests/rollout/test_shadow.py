@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from audit.models import Event
 from engines.scoring import Scored
 from rollout import actions, looks, prediction_log, shadow
 from rollout.judge import Kind
@@ -134,6 +135,27 @@ def test_look__in_shadow__keeps_where_the_two_differ_with_requests_that_can_be_f
     example = detail["disagreement"][0]["examples"][0]
     assert prediction_log.find(story.endpoint.name, example["request_id"]) is not None
     assert sum(detail["scores"]["histogram"]["counts"]["candidate"]) == 360
+
+
+def test_record__of_a_look__keeps_what_guards_and_both_sizes_of_harm() -> None:
+    story = life.begin(plan=plan(harm_from_loss_increase=0.005, tolerated_loss_increase=0.02))
+    rollout = story.candidate()
+    for _ in range(6):
+        story.hour(n=60)
+    told = {each.metric: each for each in rollout.analyses.latest("number").measurements.all()}
+    assert not told["agreement"].guards
+    assert not told["distribution"].guards
+    assert told["loss"].guards
+    assert (told["loss"].harm_from, told["loss"].limit) == (0.005, 0.02)
+
+
+def test_look__rolled_back__tells_its_event_of_segments_but_not_of_single_requests() -> None:
+    story = life.begin()
+    rollout = story.until_ended(story.candidate(wrong_way=True), hours=24, n=200)
+    assert rollout.state == RolloutState.ROLLED_BACK
+    segments = Event.objects.about(rollout).get(name="rollout.rolled_back").data["segments"]
+    assert segments
+    assert all("examples" not in each for each in segments)
 
 
 def test_look__minutes_after_another__does_not_tell_the_differences_again() -> None:

@@ -219,14 +219,16 @@ os._exit(0)  # as if killed
 
 def test_append__the_folder_takes_no_new_file__is_full_not_an_error(tmp_path: Path) -> None:
     folder = tmp_path / "spool"
-    with opened(folder, sync_every=60) as writer:
+    with opened(folder, sync_every=0.01) as writer:
         (folder / "dropped").unlink()
         folder.rmdir()
         with pytest.raises(SpoolFull, match="can not be written"):
             writer.append(b"x")
+        sleep(0.05)  # the thread looks there too
         folder.mkdir()
-        writer.append(b"y")
+        writer.append(b"y", durable=True)
         assert written(folder) == [b"y"]
+    writer.close()
 
 
 # ---------------------------------------------------------------------- reading

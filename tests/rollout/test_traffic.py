@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from audit import clock
 from audit.errors import Conflict, InvalidInput, NotPermitted
@@ -378,3 +379,16 @@ def test_kserve__route_changes__is_planned_with_its_manifest_and_applied_by_nobo
     found = traffic.standing(story.endpoint)
     assert found.follows is None
     assert found.warnings[0].startswith("Unverified on a cluster")
+
+
+def test_endpoint_page__traffic_elsewhere__says_what_can_not_be_judged(client: Client) -> None:
+    story = life.begin()
+    document = {"backend": "kserve", "storage_uri": "s3://models/{model}/{number}"}
+    actions.set_traffic(story.endpoint, traffic=document, reason="Cluster.", actor=ROBOT, now=NOON)
+    traffic.reconcile(story.endpoint, now=NOON)
+    client.force_login(builders.member(story.registered_model.product))
+    with clock.at(NOON):
+        page = client.get(f"/endpoints/{life.ENDPOINT}/").content.decode()
+    assert "What another backend was told" in page
+    assert "Unverified on a cluster" in page
+    assert "nothing that is judged per entity can be" in page

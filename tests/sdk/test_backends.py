@@ -73,13 +73,15 @@ def test_manifest__of_a_canary__has_both_versions() -> None:
 
 def test_manifest__nobody_said_where_the_files_are__is_refused() -> None:
     life.begin()
-    with pytest.raises(gatehouse.InvalidInput, match="storage_uri"):
+    with pytest.raises(ValueError, match="Say where versions lie"):
         client(paula()).kserve_manifest(life.ENDPOINT)
+    with pytest.raises(gatehouse.InvalidInput, match="storage_uri"):
+        client(paula()).kserve_manifest(life.ENDPOINT, storage_uri="/somewhere")
 
 
-def test_manifest__kserve_would_refuse_it__is_a_conflict() -> None:
+def test_manifest__nothing_serves_yet__there_is_none() -> None:
     life.endpoint(builders.registered_model())
-    with pytest.raises(gatehouse.Conflict, match="nothing to deploy"):
+    with pytest.raises(ValueError, match="nothing to deploy"):
         client(paula()).kserve_manifest(life.ENDPOINT, storage_uri=URI)
 
 

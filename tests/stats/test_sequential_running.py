@@ -104,6 +104,25 @@ def test_means__values_that_grow_enormous__stay_finite() -> None:
     assert math.isfinite(found.estimate)
 
 
+def test_means__of_equal_values__have_no_spread_until_one_differs() -> None:
+    rows, running = traffic(12), RunningMeans()
+    first, second = rows.pieces(PIECES[3])
+    running.update(np.full(3000, 0.1), first.canary, first.stratum, first.entity)
+    equal = running.measure(alpha=0.01)
+    assert equal.estimate == pytest.approx(0.0, abs=1e-15)
+    assert (equal.low, equal.harm) == (None, None)
+    running.update(second.values, second.canary, second.stratum, second.entity)
+    expected = mean_difference(
+        np.concatenate([np.full(3000, 0.1), second.values]),
+        rows.canary,
+        rows.share,
+        stratum=rows.stratum,
+        entity=rows.entity,
+        alpha=0.01,
+    )
+    assert same(running.measure(alpha=0.01), expected)
+
+
 def test_means__turned_sign__is_that_of_turned_values() -> None:
     rows, running = traffic(4), RunningMeans()
     running.update(rows.values, rows.canary, rows.stratum, rows.entity)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import math
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -290,6 +291,19 @@ def test_inputs__missing_or_empty__are_refused() -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 5000])
 def test_body__no_object__is_refused(body: bytes) -> None:
     assert post(Summing(), INFER, body).status == 400
+
+
+def test_nan__as_pythons_json_writes_it__is_a_missing_value() -> None:
+    house, body = Summing(), json.dumps({"inputs": [tensor("distance", [math.nan, 1.0])]}).encode()
+    assert post(house, INFER, body).status == 200
+    assert house.asked[0].columns == {"distance": [None, 1.0]}
+
+
+@pytest.mark.parametrize(
+    "said", ["Infinity", "NaN, -Infinity", '"\\ud800", NaN', "1" * 5000 + ", NaN", "[" * 5000 + "NaN", "NaN, }"]
+)
+def test_nan__beside_what_is_no_json__does_not_help(said: str) -> None:
+    assert post(Summing(), INFER, f'{{"inputs": [{said}]}}'.encode()).status == 400
 
 
 # ---------------------------------------------------------------------- ids, entities, times

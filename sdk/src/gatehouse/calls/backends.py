@@ -29,7 +29,8 @@ class BackendCalls(Calls):
     ) -> str:
         """The endpoint's InferenceService as YAML, as its route is now. Unverified on a cluster: its top says so.
 
-        ``storage_uri`` is needed unless the endpoint's own document says it: s3://models/{model}/{number}.
+        ``storage_uri`` is needed unless the endpoint's own document says it: s3://models/{model}/{number}. Raises
+        ValueError where there can be none.
         """
         answer = self._wire.get(
             f"endpoints/{named(endpoint)}/manifests/",
@@ -38,4 +39,6 @@ class BackendCalls(Calls):
             namespace=namespace,
             model_format=model_format,
         )
+        if answer["manifest"] is None:
+            raise ValueError(answer["problem"])
         return str(answer["manifest"])
