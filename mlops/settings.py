@@ -304,6 +304,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "IncidentState": "monitoring.models.IncidentState",
         "EvidenceKind": "gates.models.EvidenceKind",
         "IncidentKind": "monitoring.models.IncidentKind",
+        "DecisionKind": "rollout.models.DecisionKind",
         "Arm": ["champion", "canary", "fallback"],
         "PredictionStatus": ["ok", "error", "fallback"],
         "ReplayCause": ["reproduced", "feature_skew", "artifact_difference", "not_reproducible"],

@@ -59,7 +59,7 @@ class OutcomeOfDecision(serializers.ModelSerializer[DecisionOutcome]):
         read_only_fields = fields
 
 
-class DecisionRow(serializers.ModelSerializer[Decision]):
+class EndpointDecisionRow(serializers.ModelSerializer[Decision]):
     endpoint = serializers.CharField(read_only=True)
     kind = serializers.ChoiceField(choices=DecisionKind.choices, read_only=True)
     model = serializers.CharField(source="registered_model", read_only=True)
@@ -167,12 +167,14 @@ class EndpointDetail(EndpointRow):
         ordered = sorted(rows, key=lambda rollout: (rollout.state == RolloutState.PENDING, rollout.pk))
         return list(Waiting(ordered, many=True).data)
 
-    @extend_schema_field(DecisionRow(many=True))
+    @extend_schema_field(EndpointDecisionRow(many=True))
     def get_decisions(self, endpoint: Endpoint) -> list[Any]:
         mine = DECISIONS.filter(endpoint=endpoint)
         waiting = mine.filter(takes_effect_at__isnull=False, outcome=None).order_by("takes_effect_at", "pk")
         known = [each.pk for each in waiting]
-        return list(DecisionRow([*waiting, *mine.exclude(pk__in=known).order_by("-pk")[:RECENT]], many=True).data)
+        return list(
+            EndpointDecisionRow([*waiting, *mine.exclude(pk__in=known).order_by("-pk")[:RECENT]], many=True).data
+        )
 
     @extend_schema_field(FallbackRow(many=True))
     def get_fallbacks(self, endpoint: Endpoint) -> list[Any]:
@@ -191,7 +193,7 @@ class EndpointDetail(EndpointRow):
 # ---------------------------------------------------------------------- what is asked
 
 
-class DecisionBody(Body):
+class EndpointDecisionBody(Body):
     kind = serializers.ChoiceField(choices=DecisionKind.choices)
     note = serializers.CharField(max_length=2000, help_text="Why: this is the record of the decision.")
     model = serializers.CharField(
@@ -275,13 +277,15 @@ class Decisions(ListingOfEndpoint):
     """What was decided about an endpoint, newest first."""
 
     queryset = DECISIONS
-    serializer_class = DecisionRow
+    serializer_class = EndpointDecisionRow
     filterset_class = DecisionFilter
 
-    @extend_schema(operation_id="endpoint_decisions_create", request=DecisionBody, responses={201: DecisionRow})
+    @extend_schema(
+        operation_id="endpoint_decisions_create", request=EndpointDecisionBody, responses={201: EndpointDecisionRow}
+    )
     def post(self, request: Request, name: str) -> Response:
         """Decide: serve, stop (the kill switch), resume, pause or continue; at once or later. A product owner does."""
-        endpoint, body = self.endpoint(), self.read(DecisionBody)
+        endpoint, body = self.endpoint(), self.read(EndpointDecisionBody)
         decision = actions.decide(
             endpoint,
             kind=body["kind"],
@@ -292,7 +296,7 @@ class Decisions(ListingOfEndpoint):
             actor=self.user,
             now=clock.now(),
         )
-        return Response(DecisionRow(DECISIONS.get(pk=decision.pk)).data, status=status.HTTP_201_CREATED)
+        return Response(EndpointDecisionRow(DECISIONS.get(pk=decision.pk)).data, status=status.HTTP_201_CREATED)
 
     def _model(self, endpoint: Endpoint, name: str | None) -> RegisteredModel:
         if name is None:
@@ -306,12 +310,12 @@ class Decisions(ListingOfEndpoint):
 class WithdrawDecision(OfEndpoint):
     """Take a decision back before it takes effect."""
 
-    @extend_schema(operation_id="endpoint_decisions_withdraw", request=Reason, responses=DecisionRow)
+    @extend_schema(operation_id="endpoint_decisions_withdraw", request=Reason, responses=EndpointDecisionRow)
     def post(self, request: Request, name: str, decision: int) -> Response:
         """Withdraw what was decided for later."""
         found = _one(DECISIONS, f"{name} has no decision {decision}.", endpoint=self.endpoint(), pk=decision)
         actions.withdraw(found, reason=self.read(Reason)["reason"], actor=self.user, now=clock.now())
-        return Response(DecisionRow(DECISIONS.get(pk=decision)).data)
+        return Response(EndpointDecisionRow(DECISIONS.get(pk=decision)).data)
 
 
 # ---------------------------------------------------------------------- fallbacks

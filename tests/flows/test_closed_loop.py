@@ -39,9 +39,7 @@ def test_loop__relation_changes__a_retrained_version_promotes_itself() -> None:
     people_were_done = Event.objects.order_by("-id").values_list("id", flat=True)[0]
 
     assert place.live(lambda: Retraining.objects.exists(), days=30), "decay was never confirmed"
-    assert place.live(lambda: champion_number(place) > 1, days=30), list(
-        Event.objects.order_by("-id").values_list("name", "reason")[:8]
-    )
+    assert place.live(lambda: champion_number(place) > 1, days=30), town.told()
 
     retraining = Retraining.objects.filter(state=RetrainingState.PROMOTED).get()
     champion = place.registered_model.champion()
@@ -60,9 +58,7 @@ def test_loop__nothing_that_is_known_helps__a_person_decides_a_rethink() -> None
     place.train("The first version.")
     assert place.live(lambda: champion_number(place) == 1, days=1)
 
-    assert place.live(lambda: Rethink.objects.exists(), days=60), list(
-        Event.objects.order_by("-id").values_list("name", "reason")[:8]
-    )
+    assert place.live(lambda: Rethink.objects.exists(), days=60), town.told()
     rethink = Rethink.objects.get()
     assert Alias.objects.get().version.number == 1
     trained = Retraining.objects.count()

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from django.conf import settings
 
 from audit import clock
+from audit.models import Event
 from features import actions as features
 from features.models import FeatureService
 from gates import actions as gates
@@ -123,6 +124,13 @@ class Town:
             now=self.now,
         )
         drain()
+
+
+def told(last: int = 80) -> str:
+    """What happened last, a line per event that is more than routine: for the person who reads a failed test."""
+    routine = ("window.judged", "materialization.done", "log.sealed")
+    events = Event.objects.exclude(name__in=routine).order_by("-id").values_list("at", "name", "reason")[:last]
+    return "\n" + "\n".join(f"{at:%m-%d %H:%M} {name}: {reason[:300]}" for at, name, reason in reversed(list(events)))
 
 
 def build(*, changes_at: datetime, then: Chance, windows: Sequence[dict[str, Any]]) -> Town:

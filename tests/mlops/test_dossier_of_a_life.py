@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from audit.models import Event
 from mlops import dossier
 from mlops.dossier.zipped import VERIFIER
 from monitoring.models import Incident, Retraining, RetrainingState
@@ -42,9 +41,7 @@ def test_dossier__of_a_version_that_lived_here__the_system_fills_four_fields_of_
         windows=[{"name": "last-days", "days": 5}, {"name": "expanding"}],
     )
     place.train("The first version.")
-    assert place.live(lambda: Retraining.objects.filter(state=RetrainingState.PROMOTED).exists(), days=60), list(
-        Event.objects.order_by("-id").values_list("name", "reason")[:12]
-    )
+    assert place.live(lambda: Retraining.objects.filter(state=RetrainingState.PROMOTED).exists(), days=60), town.told()
     settle()
     first = place.registered_model.versions.order_by("number").first()
     second = place.registered_model.champion()
