@@ -6,12 +6,12 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from pydantic import ValidationError
-from rest_framework import serializers
+from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from audit import clock
-from audit.errors import InvalidInput, NotFound
+from audit.errors import NotFound
 from audit.rest import ApiView, Body, MappingField, PlainJSONField
 from audit.scopes import DECIDE
 from engines.traffic.document import KServeTraffic
@@ -133,7 +133,7 @@ class EndpointManifests(_OfEndpoint):
         """The endpoint's InferenceService as its route is now; unverified on a cluster."""
         endpoint, asked = self.endpoint(name), request.query_params.dict()
         if asked.get("kind", KINDS[0]) not in KINDS:
-            raise InvalidInput({"kind": f"One of {', '.join(KINDS)} is needed."})
+            raise exceptions.ValidationError({"kind": [f"One of {', '.join(KINDS)} is needed."]})
         answer = {"endpoint": name, "kind": KINDS[0], "manifest": None, "problem": "", "caution": UNVERIFIED}
         document = _kserve_document(endpoint, asked)
         if document is None:
@@ -154,4 +154,5 @@ def _kserve_document(endpoint: Endpoint, asked: dict[str, str]) -> KServeTraffic
     try:
         return KServeTraffic.model_validate({**known, **said})
     except ValidationError as problem:
-        raise InvalidInput({str(each["loc"][0]): each["msg"] for each in problem.errors()}) from problem
+        wrong = {str(each["loc"][0]): [each["msg"]] for each in problem.errors()}
+        raise exceptions.ValidationError(wrong) from problem

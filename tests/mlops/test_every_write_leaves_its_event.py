@@ -177,6 +177,11 @@ def _waiting(world: World) -> Decision:
     )
 
 
+def _ended(world: World) -> None:
+    """Nothing is on its way: traffic moves to another backend between rollouts only."""
+    Caller(world.operator).post(f"rollouts/{world['rollout'].pk}/abort/", REASON)
+
+
 def _waiting_id() -> int:
     return Decision.objects.get(takes_effect_at__isnull=False).pk
 
@@ -185,6 +190,10 @@ ENDPOINT = "endpoints/<slug:name>/"
 STOP = {"kind": "stop", "note": "For a test."}
 FROZEN = {"starts_at": "2013-06-01T00:00Z", "ends_at": "2013-06-03T00:00Z", "note": "For a test."}
 METRICS = "endpoints/<slug:name>/business-metrics/"
+ON_KSERVE = {
+    "traffic": {"backend": "kserve", "storage_uri": "s3://models/{model}/{number}"},
+    "reason": "It is served there.",
+}
 SPENT = {
     "name": "spent", "title": "Money spent", "per": "entity", "better": "higher", "window_seconds": 3600,
     "missing": "zero", "tolerated_harm": 1.0,
@@ -247,6 +256,7 @@ CALLS: dict[tuple[str, str], Call] = {
     ("post", f"{ENDPOINT}freezes/<int:freeze>/lift/"): post(
         "endpoints/delay-warning/freezes/{w.rows[freeze].pk}/lift/", REASON, OWNER
     ),
+    ("post", f"{ENDPOINT}traffic/"): post("endpoints/delay-warning/traffic/", ON_KSERVE, OPERATOR, first=_ended),
     ("post", METRICS): post("endpoints/delay-warning/business-metrics/", SPENT, OWNER),
     ("post", f"{METRICS}<slug:metric>/retire/"): post(
         "endpoints/delay-warning/business-metrics/complaints/retire/", REASON, OWNER
@@ -654,6 +664,8 @@ NOT_GOVERNED = {
     "features_pushreceipt", "gates_checkresult", "monitoring_candidate", "monitoring_driftrun", "registry_blob",
     "registry_externaledge", "registry_externalnode", "rollout_analysisrun",
     "rollout_measurement",
+    # what runs, as it tells of itself: gateways, their spools, what other traffic backends were told
+    "rollout_gatewayprocess", "rollout_spoolsegment", "rollout_trafficplan",
     # work and its queue
     "jobs_due", "jobs_heartbeat", "jobs_job", "django_q_ormq", "django_q_schedule", "django_q_task",
     # Django's own lists
