@@ -33,7 +33,12 @@ from tests.mlops import world as building
 from tests.mlops.calls import token
 from tests.mlops.world import World
 
-pytestmark = pytest.mark.django_db
+pytestmark = [
+    pytest.mark.django_db,
+    # werkzeug, which schemathesis asks through, leaves the temporary file of a large multipart body to the collector
+    pytest.mark.filterwarnings("ignore:unclosed file <_io.BufferedRandom name=\\d+>:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning"),
+]
 
 USUAL = 30
 EXAMPLES = int(os.environ.get("GATEHOUSE_FUZZ_EXAMPLES", USUAL))
