@@ -33,6 +33,8 @@ def place_hold(version: ModelVersion, *, reason: str, actor: Actor, now: datetim
     _require_placer(actor, version)
     hold = LegalHold(version=version, reason=_said(reason), placed_by_id=_someone(actor), placed_at=now)
     with transaction.atomic():
+        # Before the log is written: its order is then the order in which hold and removal of shared bytes took place.
+        ModelVersion.objects.select_for_update(no_key=True).only("pk").get(pk=version.pk)
         try:
             with transaction.atomic():
                 hold.save(force_insert=True)

@@ -13,7 +13,6 @@ from datetime import datetime
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from audit.errors import GatehouseError
 from rollout import ingest
 from rollout.gateway import kits
 from rollout.models import Rollout, RolloutState
@@ -25,7 +24,7 @@ EVERY = 0.5
 
 
 @dataclass
-class _Chore:
+class Chore:
     """Something done every so many seconds; what goes wrong with it is told once until it goes well again."""
 
     every: float
@@ -39,11 +38,12 @@ class _Chore:
         self.due_at = seconds + self.every
         try:
             self.work(now)
-        except (DatabaseError, InterfaceError, GatehouseError, OSError) as problem:
+        except Exception as problem:  # noqa: BLE001  # the outermost loop: nothing that goes wrong here may end the serving
             if not self.is_failing:
                 log.error("%s failed, and will be tried again: %s", self.work.__name__, problem)
             self.is_failing = True
-            connection.close()
+            if isinstance(problem, DatabaseError | InterfaceError):
+                connection.close()
             return
         self.is_failing = False
 
@@ -74,7 +74,7 @@ class Loop:
 
     def __init__(self, clock: Callable[[], datetime], *, seconds: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._seconds = clock, seconds
-        self._chores = [_Chore(1.0, take_in), _Chore(1.0, take_back), _Chore(2.0, make_kits), _Chore(5.0, ring_looks)]
+        self._chores = [Chore(1.0, take_in), Chore(1.0, take_back), Chore(2.0, make_kits), Chore(5.0, ring_looks)]
 
     def turn(self) -> None:
         """Do what is due."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from jobs.models import Job
 from rollout import ingest
 from rollout.gateway import kits
 from rollout.gateway.asked import Asked
-from rollout.gateway.loop import Loop
+from rollout.gateway.loop import Chore, Loop
 from rollout.gateway.process import Process
 from rollout.models import SpoolSegment
 from tests.builders import NOON
@@ -56,3 +56,19 @@ def test_turn__a_folder_that_can_not_be_read__keeps_nothing_else_from_its_turn(d
     assert ingest.spool_folder().is_file()
     Loop(lambda: NOON).turn()
     assert len(list(kits.folder().glob("*.parquet"))) == 1
+
+
+def test_chore__fails_in_a_way_nobody_thought_of__is_told_once_and_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    turns: list[datetime] = []
+
+    def broken(now: datetime) -> None:
+        turns.append(now)
+        raise ValueError("a stored plan that is none any more")
+
+    chore = Chore(1.0, broken)
+    for second in range(3):
+        chore.turn(float(second), NOON)
+    assert len(turns) == 3
+    assert len([each for each in caplog.records if "broken failed" in each.getMessage()]) == 1
