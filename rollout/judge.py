@@ -112,8 +112,14 @@ def conclude_shadow(measured: Sequence[Measured], progress: Progress, plan: Shad
 
 
 def conclude_canary(measured: Sequence[Measured], progress: Progress, plan: RolloutPlan, *, step: int) -> Conclusion:
-    """The conclusion of a look at canary ``step`` (from 1)."""
+    """The conclusion of a look at canary ``step`` (from 1).
+
+    Where a guard could not be measured at all (the split is broken: the arms can not be compared) what the others say
+    is no proof: it is held, whatever they say. A candidate that keeps failing is taken off by its breaker all the same.
+    """
     guards = _guards(measured)
+    if broken := _with(guards, ERROR):
+        return Conclusion(Kind.HOLD, f"Nothing can be concluded. {_sentences(broken)}")
     if harmed := _with(guards, FAILED):
         return Conclusion(Kind.ROLL_BACK, _sentences(harmed))
     this = plan.step(step)

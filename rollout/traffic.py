@@ -444,7 +444,7 @@ def _logged(endpoint: Endpoint, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
             "sticky": row["entity"] is not None,
             "bucket": None,
             "version_id": versions.get((row["model"], row["version"])),
-            "warm": False,
+            "warm": None,  # who served it knows; latency of it counts
             "shadow": False,
             "candidate_id": candidates.get(row["salt"]),
             "source": prediction_log.INTAKE,

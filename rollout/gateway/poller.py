@@ -133,6 +133,7 @@ class Poller:
         self._reading, self._routes, self._folder, self._clock, self._seconds = reading, routes, folder, clock, seconds
         self._marks: dict[str, Mark] = {}
         self._unreadable: dict[str, Mark] = {}
+        self._stuck: dict[str, Mark] = {}
         self._tokens_at = -TOKENS_EVERY
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -160,7 +161,12 @@ class Poller:
     def look(self) -> bool:
         """One look; whether the database answered. What changed is wanted from then on."""
         try:
-            changed = self._changed()
+            changed, marks = self._changed()
+            # First of all: a line counts as known only once it is wanted, or a roll-back could be lost.
+            if changed:
+                self._routes.want(changed)
+                self._marks.update(marks)
+                self._keep(changed, renewed=False)
             tokens = self._new_tokens()
         except TableAway as problem:
             if self.away_since is None:
@@ -173,13 +179,13 @@ class Poller:
         self._routes.is_informed = True
         if tokens is not None:
             self._routes.tokens = tokens
-        if changed:
-            self._routes.want(changed)
-        self._keep(changed, renewed=tokens is not None)
+            self._keep({}, renewed=True)
         return True
 
-    def _changed(self) -> dict[str, TableLine]:
+    def _changed(self) -> tuple[dict[str, TableLine], dict[str, Mark]]:
+        """The lines that are others than before, and the marks by which they are known from then on."""
         changed: dict[str, TableLine] = {}
+        marks: dict[str, Mark] = {}
         for name, mark in self._reading.marks().items():
             if self._marks.get(name) == mark or self._unreadable.get(name) == mark:
                 continue
@@ -189,8 +195,13 @@ class Poller:
                 log.error("The route of %s can not be read, what served goes on: %s", name, problem)
                 self._unreadable[name] = mark
                 continue
-            self._marks[name] = mark
-        return changed
+            except OSError as problem:  # of one endpoint's storage: tried again, and nobody else waits for it
+                if self._stuck.get(name) != mark:
+                    log.error("The models of %s can not be reached, what served goes on: %s", name, problem)
+                self._stuck[name] = mark
+                continue
+            marks[name] = mark
+        return changed, marks
 
     def _new_tokens(self) -> Mapping[str, Mapping[str, float | None]] | None:
         """The tokens, when they are due and others than before."""

@@ -260,6 +260,7 @@ class Database:
     lines: dict[str, TableLine] = field(default_factory=dict)
     allowed: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     is_away: bool = False
+    has_no_tokens: bool = False
     whole_reads: int = 0
 
     def _answer(self) -> None:
@@ -275,10 +276,14 @@ class Database:
         self.whole_reads += 1
         if endpoint == "spoilt":
             raise LineUnreadable("Its plan is no plan.")
+        if endpoint == "unreachable":
+            raise PermissionError("its storage is not ours")
         return self.lines[endpoint]
 
     def tokens(self) -> Mapping[str, Mapping[str, float | None]]:
         self._answer()
+        if self.has_no_tokens:
+            raise TableAway("gone between two questions")
         return self.allowed
 
 
@@ -321,6 +326,29 @@ def test_look__a_route_that_can_not_be_read__holds_up_no_other(tmp_path: Path, s
     followed.look()
     assert followed.routes.line("delay-warning") is not None
     assert followed.database.whole_reads == 2, "it is not tried again before it changes"
+
+
+def test_look__an_endpoint_whose_storage_fails__holds_up_no_other_and_is_tried_again(
+    tmp_path: Path, served: TableVersion
+) -> None:
+    followed = Followed(tmp_path, served)
+    followed.database.lines = {"unreachable": line(), **followed.database.lines}
+    for _ in range(3):
+        assert followed.look()
+    assert followed.routes.line("delay-warning") is not None
+    assert followed.database.whole_reads == 4
+
+
+def test_look__the_database_goes_between_two_questions__loses_no_roll_back(
+    tmp_path: Path, served: TableVersion
+) -> None:
+    followed = Followed(tmp_path, served)
+    followed.look()
+    taken_off = line(champion=served, enabled=False, revision=2)
+    followed.database.lines["delay-warning"] = taken_off
+    followed.database.has_no_tokens, followed.at = True, TOKENS_EVERY
+    assert not followed.look()
+    assert followed.routes.line("delay-warning") == taken_off
 
 
 def test_look__a_candidate_that_scores_otherwise_than_recorded__is_never_routed_to(

@@ -95,7 +95,13 @@ def test_canary__no_outcome_at_all__does_not_take_the_next_step() -> None:
 @pytest.mark.parametrize("step", [1, LAST])
 def test_canary__a_metric_that_can_not_be_measured__is_no_pass(step: int) -> None:
     broken = [*measured(), Measured("split", "error", "The split is broken.", n=100)]
-    assert conclude_canary(broken, PLENTY, PLAN, step=step).kind == Kind.WAIT
+    assert conclude_canary(broken, PLENTY, PLAN, step=step).kind == Kind.HOLD
+
+
+def test_canary__harm_while_the_split_is_broken__is_no_proof_and_held() -> None:
+    broken = [*with_verdict("errors", "failed"), Measured("split", "error", "The split is broken.", n=100)]
+    concluded = conclude_canary(broken, PLENTY, PLAN, step=1)
+    assert (concluded.kind, "The split is broken." in concluded.summary) == (Kind.HOLD, True)
 
 
 @pytest.mark.parametrize("step", [1, LAST])
